@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import random
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -323,7 +324,11 @@ def test_learned_state_is_searched(
     "target", [{"tenant": "Jane"}, {"tag": "user:jane"}, {"source": "4711"}, {"text": "x" * 90}]
 )
 def test_prompts_that_a_tracker_quotes_go_whosever_they_are(
-    url: str, namespace: str, stored: Callable[[str], bool], target: dict[str, Any]
+    url: str,
+    namespace: str,
+    stored: Callable[[str], bool],
+    target: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def send(tracker: PrefixTracker, word: str) -> None:
         messages = [{"role": "system", "content": f"You help {word} today. {'stable text ' * 900}"}]
@@ -342,15 +347,21 @@ def test_prompts_that_a_tracker_quotes_go_whosever_they_are(
         running.sync()
         assert stored(MARKER)
         meanwhile: list[int] = []
+        begun_anew = threading.Event()  # what is sent from there on is sent after the erasure
 
         def send_on(_: int) -> None:
+            if begun_anew.is_set():
+                return
             for word in (f"{len(meanwhile):0{len(MARKER)}}", MARKER):
                 send(running, word)
                 meanwhile.append(1)
             running.sync()
 
         with Cache(url, namespace=namespace, timeout_seconds=20) as cache:
+            erase = cache.store.erase
+            monkeypatch.setattr(type(cache.store), "erase", lambda _, places: (begun_anew.set(), erase(places))[1])
             cache.erase(**target, progress=send_on)
+        running.sync()  # its thread may be writing just now
         assert meanwhile and not stored(MARKER)
         send(running, "y" * len(MARKER))  # what it writes next is after the erasure
         running.sync()

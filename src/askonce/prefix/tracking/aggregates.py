@@ -199,9 +199,11 @@ class Aggregates:
     def forget_examples(self) -> None:
         """Forget the differences that are shown."""
         with self._lock:
-            for rows in self._sums.values():
+            for day, rows in self._sums.items():
                 for row in rows.values():
-                    row.example = b""
+                    if row.example:
+                        row.example = b""
+                        self._changed.add(day)
 
     def again(self) -> None:
         """The changed records did not reach the store: give them out once more."""

@@ -202,6 +202,12 @@ class SharedHistory:
         if not self._aggregates.dirty:
             return
         self._follower.step()  # what was erased meanwhile is not written again
+        if self._put_changed():
+            self._follower.step()
+            if self._aggregates.dirty:  # something was erased while it was written
+                self._put_changed()
+
+    def _put_changed(self) -> bool:
         records = self._aggregates.changed()
         expires = self._clock() + RETENTION_DAYS * 86_400
         days = [Record(key, value, expires) for key, value in records]
@@ -209,6 +215,8 @@ class SharedHistory:
             self._breaker.call(self._breaker.store.put, self.days, days)
         except StoreDown:
             self._aggregates.again()
+            return False
+        return True
 
     # -- shared state ------------------------------------------------------------------------------------------
 
