@@ -451,6 +451,25 @@ def test_an_encrypted_cache_is_searched_too(url: str, namespace: str, stored: Ca
         assert other.erase(text=OTHER).encrypted > 0
 
 
+def test_an_encrypted_cache_knows_all_namespaces_that_it_made(url: str, namespace: str) -> None:
+    with Cache(url, namespace=namespace, timeout_seconds=20, encryption_keys=[b"k" * 32]) as cache:
+        before = cache.erase(text=MARKER).encrypted  # of others, on a server that tests share
+        answer(cache, "of nobody", OTHER)
+        with cache_options(namespace="cleared"):
+            cache.clear()
+        with cache_options(namespace="invalidated"):
+            cache.invalidate("a tag")
+        with cache_options(namespace="failed"), pytest.raises(ZeroDivisionError):
+            request = cache.engine.request("answer", lambda: NormalForm({"a": 1}))
+            assert request is not None
+            cache.engine.answer(request, lambda: 1 / 0, lambda one: None)
+        cache.erase(tenant="erased")
+        cache.flush()
+        assert cache.erase(text=MARKER).encrypted == before
+    with Cache(url, namespace=namespace, timeout_seconds=20, encryption_keys=[b"k" * 32]) as cache:
+        assert cache.erase(text=MARKER).encrypted == before
+
+
 def test_what_to_erase_is_named_once(cache: Cache) -> None:
     for wrong in ({}, {"tag": "a", "text": "b"}, {"text": ""}, {"tenant": [""]}):
         with pytest.raises(ConfigError):

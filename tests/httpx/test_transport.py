@@ -598,3 +598,24 @@ async def test_closing_the_client_closes_the_transport(asynchronous: bool, packa
         with package.Client(transport=transport) as client:
             bodies = [client.post("http://host/v1/chat/completions", json=CHAT).json() for _ in range(2)]
     assert bodies == [completion()] * 2 and inner.closed == 1 and cache.stats().hits == 1
+
+
+# -- erased --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_text_that_a_provider_said_is_erased(streams: bool, connect: Connect) -> None:
+    pieces = ["It was Wil", "helmina Zyx", "-M\u00e4", "rker."]
+    bodies = [
+        events(*(delta(content=one) for one in said), delta("stop"))
+        if streams
+        else [json.dumps(completion({"role": "assistant", "content": "".join(said)})).encode()]
+        for said in (pieces, ["Nobody."])
+    ]
+    cache = Cache(MemoryStore(), timeout_seconds=10)
+    with replies(*(Scripted(one, headers=STREAM if streams else JSON) for one in bodies)) as upstream:
+        sdk = connect(f"{upstream.url}/v1", cache=cache)
+        for question in ("Who?", "Who else?"):
+            await text_of(sdk, {**CHAT, "messages": [{"role": "user", "content": question}], "stream": streams})
+    assert cache.stats().entries == 2
+    assert cache.erase(text="Wilhelmina Zyx-M\u00e4rker").total == 1

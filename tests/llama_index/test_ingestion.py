@@ -18,6 +18,7 @@ import pytest
 from llama_index.core import Document
 from llama_index.core.embeddings.mock_embed_model import MockEmbedding
 from llama_index.core.extractors import TitleExtractor
+from llama_index.core.ingestion import IngestionCache as LlamaIngestionCache
 from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.ingestion.pipeline import run_transformations
 from llama_index.core.llms.mock import MockLLM
@@ -249,3 +250,28 @@ def test_wrong_arguments_are_refused(cache: Cache) -> None:
         IngestionCache(cache, cache=AskOnceKVStore(cache))
     with pytest.raises(ConfigError, match="URL"):
         IngestionCache(cache={})  # type: ignore[arg-type]
+
+
+# -- erased --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["IngestionCache", "AskOnceKVStore"])
+def test_what_was_made_of_a_document_is_erased_with_it(own: bool) -> None:
+    cache = Cache(MemoryStore(), timeout_seconds=10)
+    store = AskOnceKVStore(cache)
+    pipeline = IngestionPipeline(
+        transformations=[TokenTextSplitter(chunk_size=32, chunk_overlap=0), Upper()],
+        cache=IngestionCache(cache=store) if own else LlamaIngestionCache(cache=store),
+    )
+    embeddings = MockEmbedding(embed_dim=3, embeddings_cache=AskOnceKVStore(cache))
+    for document in documents("This tells of Jane Doe, and of others. " * 9, "This tells of nobody. " * 9):
+        nodes = pipeline.run(documents=[document])
+        embeddings.get_text_embedding_batch([node.get_content() for node in nodes])
+    before = [entry for entry in cache.entries() if b"JANE" in entry.payload.upper()]
+    others = cache.stats().entries - len(before)
+    assert len(before) > 2
+    assert others > 2
+    assert cache.erase(source="a").total == len(before)
+    assert cache.stats().entries == others
+    assert not [entry for entry in cache.entries() if b"JANE" in entry.payload.upper()]
+    assert cache.erase(source="a").total == 0

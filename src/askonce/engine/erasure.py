@@ -19,6 +19,7 @@ from askonce.changelog.journal import Journal, Snapshot
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Entry, Place
 from askonce.entries.spelled import is_spelled_in
+from askonce.entries.texts import opened, texts_in
 from askonce.errors import CodecError, ConfigError, StoreError
 from askonce.keys.request_texts import (
     as_questions,
@@ -233,7 +234,7 @@ class Eraser:
         found = []
         for record in self._records(name):
             entry = self._entry(Place(name, record.key), record, again=True)
-            if entry is not None and entry.kind == "embedding":
+            if entry is not None and entry.kind in ("embedding", "node"):  # a key-value store holds some, too
                 form = folded(entry.form)
                 if not self._of_source.isdisjoint(digests_in(entry.texts)) or any(
                     one in form for one in self._within
@@ -257,7 +258,10 @@ class Eraser:
         if target.tag:
             return target.tag in entry.tags
         if target.source:
-            return target.source in sources or f"doc:{target.source}" in entry.tags
+            if target.source in sources or f"doc:{target.source}" in entry.tags:
+                return True
+            # What an ingestion made of documents depends on no change of them, so it has no sources.
+            return entry.kind == "node" and target.source in texts_in(readable_payload(entry))
         if not set(self._digests).isdisjoint(digests_in(entry.texts)):
             return True
         if entry.form and any(one in folded(entry.form) for one in self._in_requests if one.strip()):
@@ -266,7 +270,16 @@ class Eraser:
         texts = (*entry.tags, *sources, *((semantic.text, semantic.answer_text) if semantic is not None else ()))
         return any(
             map(self._contains, (entry.payload, entry.form, *(one.encode(errors="replace") for one in texts)))
-        ) or is_spelled_in(target.text or "", readable_payload(entry))
+        ) or self._says_it(entry)
+
+    def _says_it(self, entry: Entry) -> bool:
+        """Whether an entry holds the text otherwise than as it is: encoded, in parts, or as another value."""
+        payload = readable_payload(entry)
+        return is_spelled_in(self._target.text or "", payload) or any(
+            self._contains("\0".join(texts_in(data)).encode("utf-8", "surrogatepass"))
+            for data in (payload, entry.form)
+            if data
+        )
 
     def _contains(self, data: bytes) -> bool:
         small = folded(data)
@@ -416,19 +429,30 @@ def is_state(store: Store, name: str, base: str) -> bool:
 
 
 def _documents_in(source: str, entry: Entry) -> Iterator[list[str]]:
-    """The texts of each document of a source that a result of a retriever holds, or a part stored apart is."""
+    """The texts of each document of a source that a result holds, or a part stored apart is."""
     try:
         value = msgspec.msgpack.decode(readable_payload(entry))
     except (msgspec.MsgspecError, ValueError):
         return
     if entry.kind == "chunk":
         documents = [value]
+    elif entry.kind == "node":
+        documents = list(_listed(opened(value)))
     else:
         documents = value if entry.kind == "retrieval" and isinstance(value, list) else []
     for document in documents:
         texts = [leaf for leaf in _leaves_of(document, names=False) if isinstance(leaf, str)]
         if entry.kind == "chunk" or source in texts:
             yield texts
+
+
+def _listed(value: Any) -> Iterator[Any]:
+    """What stands in the outermost lists of nothing but lists and maps: documents."""
+    if isinstance(value, list) and value and all(isinstance(one, (list, dict)) for one in value):
+        yield from value
+    elif isinstance(value, (list, dict)):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _listed(one)
 
 
 def _leaves_of(value: Any, *, names: bool = True) -> Iterator[str | bytes]:

@@ -30,7 +30,7 @@ def is_spelled_in(text: str, data: bytes) -> bool:
         data: any bytes; those that are no MessagePack hold no value.
     """
     try:
-        value = _decode(data)
+        value = decoded(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return False
     part, number = text.strip().casefold(), number_of(text)
@@ -45,14 +45,15 @@ def is_spelled_in(text: str, data: bytes) -> bool:
 
 def _read(code: int, data: memoryview) -> Any:
     """The value of an extension, or its parts where this process cannot make it."""
-    parts = _decode(data)
+    parts = decoded(data)
     try:
         return revived(code, data) if code >= 0 else parts
     except Exception:
         return parts
 
 
-_decode = msgspec.msgpack.Decoder(ext_hook=_read).decode
+decoded = msgspec.msgpack.Decoder(ext_hook=_read).decode
+"""MessagePack as values; of a type that this process cannot make, its parts."""
 
 
 def _spellings(value: Any) -> Iterator[str | int | float | Decimal]:

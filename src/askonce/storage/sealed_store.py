@@ -273,9 +273,11 @@ class SealedStore(Store):
     # -- between processes -----------------------------------------------------------------------------------
 
     def lease(self, namespace: str, key: bytes, owner: str, seconds: float) -> bool:
+        self._register(namespace)
         return self._store.lease(self._first(namespace), key, owner, seconds)
 
     async def alease(self, namespace: str, key: bytes, owner: str, seconds: float) -> bool:
+        await self._aregister(namespace)
         return await self._store.alease(self._first(namespace), key, owner, seconds)
 
     def release(self, namespace: str, key: bytes, owner: str) -> None:
@@ -321,6 +323,7 @@ class SealedStore(Store):
     def claim(
         self, namespace: str, key: bytes, owner: str, seconds: float, log: str, after: int, limit: int = 1000
     ) -> Claimed:
+        self._register(namespace)
         name = self._first
         found = self._store.claim(name(namespace), key, owner, seconds, name(log), after, limit)
         value = found.value
@@ -331,6 +334,7 @@ class SealedStore(Store):
     async def aclaim(
         self, namespace: str, key: bytes, owner: str, seconds: float, log: str, after: int, limit: int = 1000
     ) -> Claimed:
+        await self._aregister(namespace)
         name = self._first
         found = await self._store.aclaim(name(namespace), key, owner, seconds, name(log), after, limit)
         value = found.value

@@ -111,6 +111,19 @@ class RecordTests(StoreFixtures):
         assert set(names) <= set(store.namespaces())
         store.erase(dict.fromkeys(names))
 
+    def test_what_deletes_creates_no_namespace(self, store: StoreDriver, space: str) -> None:
+        store.put(space, [Record(b"k", b"v")])
+        for absent in (f"{space}none", f"{space}/none"):
+            store.clear(absent)
+            assert store.delete(absent, [b"k"]) == 0
+            assert store.delete_tag(absent, "t") == 0
+            assert store.evict(absent, Budget(max_entries=1)) == 0
+            assert store.erase({absent: [b"k"]}) == 0
+            store.touch(absent, {b"k": 1})
+            store.release(absent, b"k", "me")
+            assert store.erase({absent: None}) == 0
+            assert absent not in store.namespaces()
+
     def test_erased_records_and_namespaces_are_gone(self, store: StoreDriver, space: str, clock: FakeClock) -> None:
         whole, other = f"{space}/whole", f"{space}/other"
         for name in (space, whole, other):

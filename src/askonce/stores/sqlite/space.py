@@ -39,6 +39,12 @@ class Space:
         self.size_bytes: int
         self.id, self.inflation, self.entries, self.size_bytes = row
 
+    @classmethod
+    def there(cls, connection: sqlite3.Connection, namespace: str, now: float) -> Space | None:
+        """A namespace for what only deletes: ``None`` if it does not exist, so that its name is not stored for that."""
+        row = connection.execute(sql.FIND_SPACE, (namespace,)).fetchone()
+        return None if row is None else cls(connection, namespace, now)
+
     def save(self) -> None:
         self._execute(sql.SAVE_SPACE, (self.inflation, self.entries, self.size_bytes, self.id))
 

@@ -206,7 +206,9 @@ class SQLiteStore(Store):
         self, connection: sqlite3.Connection, namespace: str, hits: Mapping[bytes, int], policy: Policy
     ) -> None:
         now = self._clock()
-        space = Space(connection, namespace, now)
+        space = Space.there(connection, namespace, now)
+        if space is None:
+            return
         common = {"space": space.id, "inflation": space.inflation, "now": now}
         rows = [{**common, "key": key, "hits": count} for key, count in hits.items()]
         connection.executemany(sql.TOUCH[policy], rows)
@@ -235,14 +237,18 @@ class SQLiteStore(Store):
         return erased
 
     def _change(self, connection: sqlite3.Connection, namespace: str, change: Callable[[Space], int]) -> int:
-        space = Space(connection, namespace, self._clock())
+        space = Space.there(connection, namespace, self._clock())
+        if space is None:
+            return 0
         result = change(space)
         space.save()
         return result
 
     def _wipe(self, connection: sqlite3.Connection, namespace: str, change: Callable[[Space], int]) -> int:
         """`_change`; what it deletes does not remain readable in the file."""
-        space = Space(connection, namespace, self._clock())
+        space = Space.there(connection, namespace, self._clock())
+        if space is None:
+            return 0
         before = space.entries
         result = change(space)
         space.save()
@@ -307,7 +313,8 @@ class SQLiteStore(Store):
         self._write(self._release, namespace, key, owner)
 
     def _release(self, connection: sqlite3.Connection, namespace: str, key: bytes, owner: str) -> None:
-        Space(connection, namespace, self._clock()).release(key, owner)
+        if (space := Space.there(connection, namespace, self._clock())) is not None:
+            space.release(key, owner)
 
     def claim(
         self, namespace: str, key: bytes, owner: str, seconds: float, log: str, after: int, limit: int = 1000
