@@ -47,6 +47,8 @@ async def test_blocks_of_tasks_stay_apart() -> None:
         {"context": ["a"]},
         {"context": ""},
         {"semantic": "no"},
+        {"bypass": "false"},
+        {"refresh": 0},
         {"ignore": 3},
         {"ignore": ["("]},
         {"ignore": ""},

@@ -53,6 +53,16 @@ def positive_seconds(name: str, value: object) -> float:
     return float(value)
 
 
+def check_switch(name: str, value: object) -> None:
+    """Check a setting of the application that is on or off: ``"false"`` would be on.
+
+    Raises:
+        ConfigError: it is neither ``True`` nor ``False``.
+    """
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name} is True or False (in a file true or false, without quotes), got {value!r}")
+
+
 def check_name(what: str, value: object) -> None:
     """Check a name of the application.
 
@@ -95,7 +105,7 @@ class cache_options:
 
     Raises:
         ConfigError: ``ttl`` is not a positive number, ``tags`` not a list of texts, ``namespace``, ``question`` or
-            ``context`` not a text, ``semantic`` not a truth value, or ``ignore`` nothing that can be ignored.
+            ``context`` not a text, ``refresh``, ``bypass`` or ``semantic`` not a truth value, or ``ignore`` nothing that can be ignored.
     """
 
     def __init__(
@@ -124,8 +134,9 @@ class cache_options:
         for what, given in (("question", question), ("context", context)):
             if given is not None and not (isinstance(given, str) and given.strip()):
                 raise ConfigError(f"{what} is the text of a part of the prompt, got {given!r}")
-        if not (semantic is None or isinstance(semantic, bool)):
-            raise ConfigError(f"semantic is True or False, got {semantic!r}")
+        for what, switch in (("refresh", refresh), ("bypass", bypass), ("semantic", semantic)):
+            if switch is not None:
+                check_switch(what, switch)
         self._ttl = None if ttl is None else positive_seconds("ttl", ttl)
         self._refresh, self._bypass = refresh, bypass
         self._tags, self._namespace = tuple(tags), namespace

@@ -13,7 +13,11 @@ from askonce import Cache, ConfigError
     [{"ttl": 0}, {"max_bytes": "many"}, {"max_bytes": 0}, {"max_entries": -1}, {"eviction": "best"},
      {"namespace": ""}, {"local_ttl": -1}, {"stale_if_error": -1}, {"encryption_keys": [b"x"]},
      {"ttl": "3600"}, {"ttl": True}, {"namespace": 7}, {"encryption_keys": ["k" * 32]}, {"max_entries": 1.5},
-     {"encryption_keys": b"k" * 32}, {"timeout_seconds": -1}, {"store": ""}, {"store": Path("x.db")}],
+     {"encryption_keys": b"k" * 32}, {"timeout_seconds": -1}, {"store": ""}, {"store": Path("x.db")},
+     {"store_requests": "false"}, {"totals": "no"}, {"cache_empty": 1}, {"cache_truncated": None}, {"local_ttl": "5"},
+     {"local_ttl": True}, {"lease_seconds": "30"}, {"lease_seconds": float("nan")}, {"local_max_entries": 1.5},
+     {"local_max_entries": True}, {"local_max_entries": "9"}, {"max_wait": "60"}, {"access_log": 7}, {"clock": 0.0},
+     {"admission": ""}, {"eviction": None}, {"stale_if_error": "1"}, {"stale_while_revalidate": False}],
 )  # fmt: skip
 def test_an_invalid_setting_is_refused_at_construction(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):

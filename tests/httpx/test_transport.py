@@ -15,7 +15,7 @@ import anthropic
 import openai
 import pytest
 
-from askonce import Cache, cache_options
+from askonce import Cache, ConfigError, cache_options
 from askonce.httpx import CachedTransport
 from askonce.stores.memory import MemoryStore
 from tests.support.provider import Answer, Provider, Talk
@@ -619,3 +619,8 @@ async def test_a_text_that_a_provider_said_is_erased(streams: bool, connect: Con
             await text_of(sdk, {**CHAT, "messages": [{"role": "user", "content": question}], "stream": streams})
     assert cache.stats().entries == 2
     assert cache.erase(text="Wilhelmina Zyx-M\u00e4rker").total == 1
+
+
+def test_whether_callers_share_is_true_or_false() -> None:
+    with pytest.raises(ConfigError, match="share is True or False"):
+        CachedTransport("memory://", share="false")  # type: ignore[arg-type]

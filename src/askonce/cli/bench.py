@@ -44,7 +44,7 @@ def bench(
             found.get_many(namespace, keys[:_BATCH])
             figures[f"{min(_BATCH, rounds)} hits at once"] = _figures([1000 * (time.perf_counter() - started)])
         finally:
-            found.clear(namespace)
+            found.erase({namespace: None})  # with its name
         url = redact(found.url)
     if as_json:
         print_json({"store": url, "rounds": rounds, "value_bytes": value_bytes, "milliseconds": figures})

@@ -12,7 +12,7 @@ from askonce.engine.settings import Settings
 from askonce.entries.entry import Entry, Place
 from askonce.errors import CodecError, ConfigError
 from askonce.options import cache_options, check_name
-from askonce.storage.sealed_store import is_sealed_name, unknown_namespaces
+from askonce.storage.sealed_store import SealedStore, is_sealed_name, unknown_namespaces
 from askonce.stores import Store, default_url, redact, unchecked_store
 from askonce.stores.base import Page
 from askonce.stores.configured import KEYS_VARIABLE, default_store
@@ -148,9 +148,11 @@ def check_writable(cache: Cache) -> None:
     """Raise where what is stored now would lie open beside what is encrypted.
 
     Raises:
-        ConfigError: all that the store has is encrypted with other keys.
+        ConfigError: all that the store has is encrypted with other keys; or something is, there are no keys, and
+            the cache's own namespace has nothing that lies open.
     """
-    if not has_readable(cache):
+    is_open = not isinstance(cache.store, SealedStore) and cache.namespace not in cache.store.namespaces()
+    if not has_readable(cache) or (is_open and unknown_namespaces(cache.store)):
         raise ConfigError(
             f"{redact(cache.store.url)} is encrypted with keys that {KEYS_VARIABLE} does not have: nothing was "
             "stored"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 from askonce.errors import ConfigError
 from askonce.eviction.policy import AdmissionName, Budget, Policy, PolicyName, parse_bytes
 from askonce.keys.ignore import Ignored, checked
-from askonce.options import check_name, positive_seconds
+from askonce.options import check_name, check_switch, positive_seconds
 from askonce.storage.freshness import Freshness
 from askonce.stores.base import DEFAULT_TIMEOUT_SECONDS, Clock
 
@@ -60,7 +60,7 @@ class Settings(TypedDict, total=False):
         semantic: answer questions, too, that mean the same as an answered one; see `Semantic`.
         on_event: called with each `CacheEvent` (hit, miss, stored, …) on a background thread, in order.
         totals: count in the store what all processes do, by hour, layer, model, tenant and tag: see `Cache.totals`.
-            Written in the background, every three seconds while there are requests.
+            Written in the background, every two seconds while there are requests.
         ignore: what is no part of the key, since the application declares it volatile: a regular expression (its
             matches in the messages or the prompt), a `FormField`, a function of a `NormalForm` that returns another
             one, or a list of these.
@@ -136,8 +136,21 @@ class CheckedSettings:
         check_name("namespace", self.namespace)
         positive_seconds("timeout_seconds", self.timeout_seconds)
         positive_seconds("max_wait", self.max_wait)
-        if self.local_ttl < 0 or self.local_max_entries < 1 or self.lease_seconds < 0:
-            raise ConfigError("local_ttl and lease_seconds are at least 0, local_max_entries at least 1")
+        for name in ("local_ttl", "lease_seconds"):
+            if type(getattr(self, name)) is bool or getattr(self, name) != 0:
+                positive_seconds(name, getattr(self, name))
+        for name in ("cache_empty", "cache_truncated", "store_requests", "totals"):
+            check_switch(name, getattr(self, name))
+        if type(self.local_max_entries) is not int or self.local_max_entries < 1:
+            raise ConfigError(f"local_max_entries is a whole number of at least 1, got {self.local_max_entries!r}")
+        self._check_objects()
+        _ = self.freshness, self.budget, self.ignored  # raise what is wrong with them
+
+    def _check_objects(self) -> None:
+        if self.access_log is not None and not isinstance(self.access_log, (str, os.PathLike)):
+            raise ConfigError(f"access_log is the path of a file, got {self.access_log!r}")
+        if not callable(self.clock):
+            raise ConfigError(f"clock is a function that returns seconds since the epoch, got {self.clock!r}")
         if self.on_event is not None and not callable(self.on_event):
             raise ConfigError(f"on_event is a function that takes a CacheEvent, got {self.on_event!r}")
         if self.cache_if is not None and not callable(self.cache_if):
@@ -152,7 +165,6 @@ class CheckedSettings:
                 "Semantic(search='server') stores vectors that the server reads, so they cannot be sealed: use "
                 "search='process', or leave out encryption_keys and the variable ASKONCE_ENCRYPTION_KEYS"
             )
-        _ = self.freshness, self.budget, self.ignored  # raise what is wrong with them
 
     @classmethod
     def of(cls, settings: Settings) -> CheckedSettings:
@@ -184,5 +196,7 @@ class CheckedSettings:
             policy = Policy(self.eviction)
         except ValueError:
             raise ConfigError(f"eviction is one of gdsf, lec, lru, lfu, ttl; got {self.eviction!r}") from None
-        admission = self.admission or ("cost" if policy is Policy.LEC else "always")
+        admission = self.admission
+        if admission is None:
+            admission = "cost" if policy is Policy.LEC else "always"
         return Budget(parse_bytes(self.max_bytes), self.max_entries, policy, admission)

@@ -11,6 +11,7 @@ from askonce.engine.settings import Settings
 from askonce.httpx.exchange import Exchange
 from askonce.httpx.package import package_of, refused, say
 from askonce.httpx.sides import AsyncSide, SyncSide
+from askonce.options import check_switch
 from askonce.stores import Client, Store
 from askonce.wire.apis import api_of
 from askonce.wire.directives import OWN, read_directives
@@ -57,6 +58,7 @@ class CachedTransport(_Transport):
         share: bool = False,
         **settings: Unpack[Settings],
     ) -> None:
+        check_switch("share", share)
         self.cache = shared_cache(store, settings)
         self._share, self._given = share, transport
         self._own: dict[str, Any] = {}
