@@ -20,6 +20,14 @@ from llama_index.llms.openai import OpenAI
 langchain = ChatOpenAI(model="gpt-4o-mini", base_url={url!r}, api_key="sk-test", max_retries=0)
 llama_index = OpenAI(model="gpt-4o-mini", api_base={url!r}, api_key="sk-test", max_retries=0)
 nothing = object()
+
+
+def look(name: str) -> str:
+    "Looks a name up."
+    return name
+
+
+bound = langchain.bind_tools([look], tool_choice="auto").bind(stop=["END"])
 """
 REQUESTS = [
     {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why is the sky blue?"}]},
@@ -29,6 +37,9 @@ REQUESTS = [
 LATER = {
     "langchain": "from askonce.langchain import cached; answer = cached(app.langchain, {url!r}).invoke"
     "([('user', 'Why is the sea salty?')]); print(answer.response_metadata['askonce']['hit'])",
+    "bound": "from askonce.langchain import cached; model = cached(app.langchain, {url!r}).bind_tools([app.look], "
+    "tool_choice='auto').bind(stop=['END']); answer = model.invoke([('user', 'Why is the sea salty?')]); "
+    "print(answer.response_metadata['askonce']['hit'])",
     "llama_index": "from askonce.llama_index import cached; from llama_index.core.llms import ChatMessage; "
     "answer = cached(app.llama_index, {url!r}).chat([ChatMessage(role='user', content='Why is the sea salty?')]); "
     "print(answer.additional_kwargs['askonce']['hit'])",
@@ -48,7 +59,7 @@ def askonce(folder: Path, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("framework", ["langchain", "llama_index"])
+@pytest.mark.parametrize("framework", ["langchain", "llama_index", "bound"])
 def test_requests_of_a_file_are_answered_once(framework: str, provider: Provider, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APPLICATION.format(url=provider.openai_url))
     (tmp_path / "requests.jsonl").write_text("\n".join(map(json.dumps, REQUESTS)))

@@ -10,6 +10,7 @@ from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.language_models.llms import BaseLLM
 from langchain_core.load import dumps
 from langchain_core.messages import BaseMessage, convert_to_messages
+from langchain_core.runnables import RunnableBinding
 
 from askonce.cache import Cache
 from askonce.errors import ConfigError
@@ -26,7 +27,7 @@ def request_of(model: Any, given: str | Sequence[Mapping[str, Any]]) -> Request:
     """A request to a model, as it takes it.
 
     Args:
-        model: a chat model or a completion model.
+        model: a chat model or a completion model, also with what is bound to it, such as tools.
         given: a prompt, or messages as LangChain reads them: with ``role``, ``content``, ``tool_calls``,
             ``tool_call_id``, ``name`` and what else a provider takes.
 
@@ -48,7 +49,9 @@ def form_of_request(model: Any, request: Request) -> NormalForm:
     Raises:
         Uncacheable: it has none.
     """
-    parameters = parameters_of_model(model, None, {})
+    model, call = _taken_apart(model)
+    stop = call.pop("stop", None)
+    parameters = parameters_of_model(model, stop, call)
     return form_of(request if isinstance(request, str) else dumps(_as_called(request)), parameters)
 
 
@@ -66,8 +69,9 @@ def form_of_cached(model: Any, prompt: str, llm_string: str) -> NormalForm:
     """
     call = dict(given_in(llm_string)[1])
     stop = call.pop("stop", None)
+    model = _model(model)
     for kwargs in (call, {}):  # some models' texts have all that is sent
-        if _described(_model(model), stop, kwargs) == llm_string:
+        if _described(model, stop, kwargs) == llm_string:
             return form_of(prompt, parameters_of_model(model, stop, kwargs))
     raise ConfigError(
         "the llm_string is not that of the model, or of a call that cannot be read from it: see cache.explain()"
@@ -98,7 +102,8 @@ def send(model: Any, cache: Cache, request: Request) -> None:
     Raises:
         Exception: what the model raised.
     """
-    cached_model(model, cache, {}).invoke(request)
+    model, call = _taken_apart(model)
+    cached_model(model, cache, {}).invoke(request, **call)
 
 
 def _message(given: Mapping[str, Any], where: str) -> BaseMessage:
@@ -112,9 +117,18 @@ def _message(given: Mapping[str, Any], where: str) -> BaseMessage:
 
 
 def _model(model: Any) -> Any:
+    return _taken_apart(model)[0]
+
+
+def _taken_apart(model: Any) -> tuple[Any, dict[str, Any]]:
+    """A model, and what is bound to it for each call; what is bound last counts."""
+    bound = dict[str, Any]()
+    while isinstance(model, RunnableBinding):
+        model, bound = model.bound, {**model.kwargs, **bound}
     if not isinstance(model, (BaseChatModel, BaseLLM)):
         raise ConfigError(
-            f"a chat model or a completion model of LangChain or LlamaIndex, got a {type(model).__name__}"
-            + ("; with what is bound to it, see cache.explain()" if hasattr(model, "bound") else "")
+            "a chat model or a completion model of LangChain or LlamaIndex, also with what bind_tools() and bind() "
+            f"add to it, got a {type(model).__name__}"
+            + ("; for the model in it, see cache.explain()" if hasattr(model, "bound") or hasattr(model, "steps") else "")
         )
-    return model
+    return model, bound
