@@ -105,7 +105,8 @@ class cache_options:
 
     Raises:
         ConfigError: ``ttl`` is not a positive number, ``tags`` not a list of texts, ``namespace``, ``question`` or
-            ``context`` not a text, ``refresh``, ``bypass`` or ``semantic`` not a truth value, or ``ignore`` nothing that can be ignored.
+            ``context`` not a text, ``refresh``, ``bypass`` or ``semantic`` not a truth value, or ``ignore``
+            nothing that can be ignored.
     """
 
     def __init__(

@@ -198,3 +198,30 @@ def test_an_explanation_is_printed_without_the_names_of_classes() -> None:
         shown = str(cache.explain(lambda: Application(cache).answer("why?")))
     assert "StoredEntry(" not in shown
     assert "bytes, fresh for " in shown and "tags prices; making it took " in shown
+
+
+@pytest.mark.parametrize("is_down", [True, False])
+def test_doctor_shows_what_it_knows_of_a_store_that_cannot_be_read(tmp_path: Path, is_down: bool) -> None:
+    url = "redis://127.0.0.1:9/0" if is_down else f"sqlite:///{tmp_path}/cache.db"
+    (tmp_path / "cache.db").write_bytes(b"no database" * 1000)
+    done = run("doctor", "--store", url, "--json")
+    assert done.exit_code == 1
+    found = {one["name"]: one for one in json.loads(done.stdout)["findings"]}
+    assert found["store"]["value"] == f"{url} (from: --store)"
+    assert found["reading the store"]["level"] == "problem"
+    assert found["reading the store"]["value"]
+    assert found["version of askonce"]
+    done = run("doctor", "--store", url)
+    assert done.exit_code == 1
+    assert "reading the store" in done.stdout
+    assert "1 problem: reading the store" in str(done.exception)
+
+
+def test_show_prints_no_spaces_at_the_ends_of_lines(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/cache.db"
+    with Cache(url, store_requests=True) as cache:
+        Application(cache).answer("why? " * 300)
+    [row] = json.loads(run("ls", "--store", url, "--json").stdout)["entries"]
+    lines = run("show", row["key"], "--store", url).stdout.splitlines()
+    assert lines[0].split() == ["key", row["key"]]
+    assert [line for line in lines if line != line.rstrip()] == []

@@ -61,7 +61,7 @@ def test_counts_that_cannot_be_read_are_missed(tmp_path: Path) -> None:
     store.put(totals_namespace("default"), [msgspec.structs.replace(one, value=b"damaged")])
     store.close()
     done = askonce("stats", "--store", url)
-    assert done.returncode == 0 and "1 requests" in done.stdout
+    assert done.returncode == 0 and "1 request," in done.stdout
     assert "1 record of counts" in done.stderr and "cannot be read" in done.stderr
 
 

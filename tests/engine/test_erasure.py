@@ -417,6 +417,23 @@ def test_a_running_process_forgets_what_another_one_erases(url: str, namespace: 
             time.sleep(0.1)
 
 
+def test_a_running_process_drops_what_it_holds_of_what_another_one_erases(url: str, namespace: str) -> None:
+    with Cache(url, namespace=namespace, timeout_seconds=20, local_ttl=600) as running:
+        with cache_options(namespace="hers"):
+            answer(running, "who?", MARKER)
+        with Cache(url, namespace=namespace, timeout_seconds=20) as other:
+            assert other.erase(tenant="hers").total == 1
+        calls, deadline = [], time.monotonic() + 20
+        while not calls:
+            assert time.monotonic() < deadline
+            form = NormalForm({"messages": [{"role": "user", "content": "who?"}]})
+            with cache_options(namespace="hers"):
+                request = running.engine.request("answer", lambda: form)  # noqa: B023
+            assert request is not None
+            running.engine.answer(request, lambda: calls.append(1), lambda _: None)
+            time.sleep(0.1)
+
+
 def test_a_cache_named_multiplexer_holds_entries(url: str) -> None:
     with Cache(url, namespace="multiplexer", timeout_seconds=20) as cache:
         cache.store.log_append("multiplexer/others/judge", b"of routing")
@@ -459,15 +476,31 @@ def test_an_encrypted_cache_knows_all_namespaces_that_it_made(url: str, namespac
             cache.clear()
         with cache_options(namespace="invalidated"):
             cache.invalidate("a tag")
-        with cache_options(namespace="failed"), pytest.raises(ZeroDivisionError):
+        with cache_options(namespace="failed"):
             request = cache.engine.request("answer", lambda: NormalForm({"a": 1}))
-            assert request is not None
+        assert request is not None
+        with pytest.raises(ZeroDivisionError):
             cache.engine.answer(request, lambda: 1 / 0, lambda one: None)
         cache.erase(tenant="erased")
         cache.flush()
         assert cache.erase(text=MARKER).encrypted == before
     with Cache(url, namespace=namespace, timeout_seconds=20, encryption_keys=[b"k" * 32]) as cache:
         assert cache.erase(text=MARKER).encrypted == before
+
+
+def test_other_caches_that_have_the_name_are_reported(url: str, namespace: str) -> None:
+    names = [namespace, *(f"{namespace} {number}" for number in range(3))]
+    for name, tenant, tags in zip(names, (MARKER, MARKER, OTHER, OTHER), ((), (), (MARKER,), ()), strict=True):
+        with Cache(url, namespace=name, timeout_seconds=20) as cache, cache_options(namespace=tenant, tags=tags):
+            answer(cache, "why?", OTHER)
+    with Cache(url, namespace=namespace, timeout_seconds=20) as cache:
+        assert cache.erase(tenant=MARKER).elsewhere == names[1:2]
+        assert cache.erase(tag=MARKER).elsewhere == names[2:3]
+        assert cache.erase(text=MARKER).elsewhere == []
+    with Cache(url, namespace=names[1], timeout_seconds=20) as cache:
+        assert cache.erase(tenant=MARKER).total == 1
+    with Cache(url, namespace=namespace, timeout_seconds=20) as cache:
+        assert cache.erase(tenant=MARKER).elsewhere == []
 
 
 def test_what_to_erase_is_named_once(cache: Cache) -> None:

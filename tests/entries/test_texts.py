@@ -32,18 +32,31 @@ def stored(body: bytes) -> bytes:
     return msgspec.msgpack.encode(["stream", [["content-type", "text/event-stream"]], body, b"{}", True])
 
 
+ENCODED = base64.b64encode(f"It is {NAME}.".encode()).decode()
 ARGUMENTS = json.dumps({"who": NAME}).replace("/", "\\/")
-BLOCKS = [{"type": "content_block_delta", "index": 1, "delta": {"type": "text_delta", "text": one}} for one in PIECES]
+BLOCKS = [
+    {"type": "content_block_delta", "index": 1, "delta": {"type": "text_delta", "text": one}} for one in PIECES
+]
 DELTAS = [
-    {"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "sequence_number": at, "delta": one}
+    {
+        "type": "response.output_text.delta",
+        "output_index": 0,
+        "content_index": 0,
+        "sequence_number": at,
+        "delta": one,
+    }
     for at, one in enumerate(PIECES)
 ]
-TURNS = [(at, {"content": one}) for other, own in zip("abcd", PIECES, strict=True) for at, one in enumerate((other, own))]
+TURNS = [
+    (at, {"content": one}) for other, own in zip("abcd", PIECES, strict=True) for at, one in enumerate((other, own))
+]
+SAID = chat(*((0, {"content": one}) for one in PIECES))
+CALLED = chat(*((0, call(ARGUMENTS[at : at + 3])) for at in range(0, len(ARGUMENTS), 3)))
 CASES = {
-    "a chat": stored(stream(*chat(*((0, {"content": one}) for one in PIECES)))),
-    "a chat with other ends of lines": stored(stream(*chat(*((0, {"content": one}) for one in PIECES)), ending="\r\n\r\n")),
+    "a chat": stored(stream(*SAID)),
+    "a chat with other ends of lines": stored(stream(*SAID, ending="\r\n\r\n")),
     "choices that take turns": stored(stream(*chat(*TURNS))),
-    "a tool call": stored(stream(*chat(*((0, call(ARGUMENTS[at : at + 3])) for at in range(0, len(ARGUMENTS), 3))))),
+    "a tool call": stored(stream(*CALLED)),
     "messages": stored(stream(*BLOCKS, named=True)),
     "responses": stored(stream(*DELTAS, named=True)),
     "a plain reply that escapes": stored(json.dumps({"content": NAME}).replace("/", "\\u002f").encode()),
@@ -51,8 +64,8 @@ CASES = {
     "JSON in JSON in JSON": json.dumps({"a": json.dumps({"b": json.dumps({"c": NAME})})}).encode(),
     "several blocks of an answer": msgspec.msgpack.encode({"blocks": [{"text": one} for one in PIECES]}),
     "a list of deltas": msgspec.msgpack.encode([["delta", {"delta": one}] for one in PIECES]),
-    "base64": msgspec.msgpack.encode({"data": base64.b64encode(f"It is {NAME}.".encode()).decode()}),
-    "a data URL": json.dumps({"url": "data:text/plain;base64," + base64.b64encode(f"It is {NAME}.".encode()).decode()}).encode(),
+    "base64": msgspec.msgpack.encode({"data": ENCODED}),
+    "a data URL": json.dumps({"url": "data:text/plain;base64," + ENCODED}).encode(),
     "a name in a map": msgspec.msgpack.encode({NAME: 1}),
     "packed in packed": msgspec.msgpack.encode(["a", msgspec.msgpack.encode([msgspec.msgpack.encode(NAME)])]),
     "text": f"It is {NAME}.".encode(),

@@ -44,14 +44,14 @@ _PIPE_COLUMNS = 200
 """Rich takes 80 where there is no terminal, and cuts names; what reads a pipe has no need of that."""
 
 
-def _console() -> Console:
-    is_terminal, is_given = sys.stdout.isatty(), "COLUMNS" in os.environ
-    width = None if is_terminal or is_given else _PIPE_COLUMNS
-    return Console(highlight=False, soft_wrap=True, width=width)
+def _console(*, stderr: bool = False) -> Console:
+    is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    width = None if is_terminal or "COLUMNS" in os.environ else _PIPE_COLUMNS
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)
 
 
 out = _console()
-err = Console(stderr=True, highlight=False)
+err = _console(stderr=True)
 
 
 class Heading(NamedTuple):

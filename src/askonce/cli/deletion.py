@@ -15,6 +15,7 @@ from askonce.cli.common import (
     Tenants,
     Yes,
     confirm,
+    err,
     number_of,
     out,
     print_json,
@@ -168,3 +169,5 @@ def _show(report: ErasureReport) -> None:
         out.print(f"  access log: {number_of(report.accesses, 'record', 'records')}", markup=False)
     for name in report.files:
         out.print(f"  file {name}", markup=False)
+    for name in report.elsewhere:
+        err.print(f"Namespace {name!r} of the store has it too: run this again with --namespace.", markup=False)

@@ -15,7 +15,7 @@ from askonce.cli.common import AsJson, Namespace, StoreUrl, number_of, out, prin
 from askonce.cli.opened import NoStoreYet, filled_page, has_readable, opened_cache
 from askonce.cli.version import versions
 from askonce.entries.entry import Place
-from askonce.errors import ConfigError
+from askonce.errors import ConfigError, ForeignStoreError, StoreError
 from askonce.storage.sealed_store import SealedStore, unknown_namespaces
 from askonce.stores import redact, trial
 from askonce.stores.base import Record, Store
@@ -41,6 +41,7 @@ ADVICE = {
     "maxmemory": "set it, so that the server does not take all memory, and max_bytes in the cache below it",
     "memory in use": "raise maxmemory, or lower max_bytes",
     "keys evicted by the server": "the server is short of memory, and drops records by itself",
+    "reading the store": "until it can be read, the cache is bypassed, and models are called",
     "write and read": "what was written was not found: is this a read-only replica?",
     "encrypted namespaces": f"what is in them is not counted here: give their keys in {KEYS_VARIABLE}",
     "entries": "the first request makes it, unless the application has another store or working directory",
@@ -78,6 +79,8 @@ def doctor(store: StoreUrl = None, namespace: Namespace = None, as_json: AsJson 
                 found += _of_contents(cache)
     except NoStoreYet:
         found.append(Finding("entries", "nothing is stored yet: there is no file", "warning", ADVICE["entries"]))
+    except (StoreError, ForeignStoreError) as error:  # what is known so far is shown all the same
+        found.append(Finding("reading the store", str(error), "problem", ADVICE["reading the store"]))
     found += [Finding(f"version of {name}", one) for name, one in versions().items()]
     if as_json:
         print_json({"findings": found, "facts": facts})
@@ -113,7 +116,10 @@ def of_settings(store: str | None, namespace: str | None) -> Iterator[Finding]:
         if setting != "namespace":
             yield Finding(f"setting {setting}", f"{value!r} (from: {table})")
     keys = len(encryption_keys())
-    yield Finding("encryption", f"{keys} keys (from: the variable {KEYS_VARIABLE})" if keys else "no keys")
+    yield Finding(
+        "encryption",
+        f"{number_of(keys, 'key', 'keys')} (from: the variable {KEYS_VARIABLE})" if keys else "no keys",
+    )
 
 
 def _of_sealed_names(cache: Cache) -> Iterator[Finding]:

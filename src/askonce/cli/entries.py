@@ -6,11 +6,11 @@ import datetime
 import json
 import shlex
 import time
+from itertools import zip_longest
 from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.table import Column, Table
 
 from askonce.cache import Cache
 from askonce.cli.common import (
@@ -145,12 +145,12 @@ def show(
     if as_json:
         print_json(found)
         return
-    table = Table(Column(no_wrap=True), Column(overflow="fold"), box=None, show_header=False, padding=(0, 2, 0, 0))
-    for name, value in _as_people_read(found).items():
-        if value not in (None, "", [], {}):
-            shown = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
-            table.add_row(name, shown[:_MOST_CHARACTERS] + "…" * (len(shown) > _MOST_CHARACTERS))
-    out.print(table, markup=False)
+    said = {name: value for name, value in _as_people_read(found).items() if value not in (None, "", [], {})}
+    for name, value in said.items():
+        shown = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+        lines = (shown[:_MOST_CHARACTERS] + "…" * (len(shown) > _MOST_CHARACTERS)).split("\n")
+        for heading, line in zip_longest([name], lines, fillvalue=""):
+            out.print(f"{heading:<{max(map(len, said))}}  {line}".rstrip(), markup=False)
 
 
 def _as_people_read(found: dict[str, Any]) -> dict[str, Any]:

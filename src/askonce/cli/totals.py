@@ -57,15 +57,17 @@ def stats(
     if as_json:
         print_json(totals)
         return
+    bypassed = _number_of(totals.bypassed, "request", "requests")
     out.print(
-        f"{count(totals.hits + totals.misses)} requests, [bold]{percent(totals.hit_rate)}[/bold] of them hits; "
-        f"saved [bold]{usd(totals.saved_usd)}[/bold], {span(totals.saved_seconds)} and "
-        f"{count(totals.saved_tokens)} tokens; spent {usd(totals.spent_usd)} and {span(totals.spent_seconds)}"
+        f"{_number_of(totals.hits + totals.misses, 'request', 'requests')}, "
+        f"[bold]{percent(totals.hit_rate)}[/bold] of them hits; saved [bold]{usd(totals.saved_usd)}[/bold], "
+        f"{span(totals.saved_seconds)} and {count(totals.saved_tokens)} tokens; "
+        f"spent {usd(totals.spent_usd)} and {span(totals.spent_seconds)}"
     )
     out.print(
-        f"{count(totals.entries or 0)} entries of {size(totals.size_bytes or 0)}; {count(totals.stored)} stored, "
-        f"{count(totals.evicted)} evicted, {count(totals.bypassed)} requests bypassed, "
-        f"{count(totals.errors)} errors of the store"
+        f"{_number_of(totals.entries or 0, 'entry', 'entries')} of {size(totals.size_bytes or 0)}; "
+        f"{count(totals.stored)} stored, {count(totals.evicted)} evicted, {bypassed} bypassed, "
+        f"{_number_of(totals.errors, 'error', 'errors')} of the store"
     )
     for what, reasons in (
         ("hits", totals.hit_kinds),
@@ -152,6 +154,10 @@ def _print(by: str, rows: Mapping[str, Counts]) -> None:
 def _readable(tenant: str) -> str:
     """The names of nested tenants as the application gave them."""
     return " / ".join(map(unquote, tenant.split("/")))
+
+
+def _number_of(number: int, one: str, many: str) -> str:
+    return f"{count(number)} {one if number == 1 else many}"
 
 
 def _reasons(reasons: Mapping[Any, int]) -> str:

@@ -115,7 +115,7 @@ class CacheEngine:
         self.codec = codec
         self.history = RequestHistory()
         self._deletions = deletions = SharedDeletions(
-            codec, self.namespace, self.history, clock, getattr(self.store, "forget_names", lambda: None)
+            codec, self.namespace, self.history, clock, self._erased_elsewhere
         )
         self.totals_writer: TotalsWriter | None = None
         if settings.totals:
@@ -634,6 +634,11 @@ class CacheEngine:
             for place in places:
                 self.flow.semantic.forget(*place)
 
+    def _erased_elsewhere(self) -> None:
+        """Another process erased something, which may be held here, too."""
+        getattr(self.store, "forget_names", lambda: None)()
+        self.flow.storage.forget()
+
     def forget_all_questions(self, namespace: str) -> None:
         """All entries of a namespace were deleted."""
         if self.flow.semantic is not None:
@@ -656,7 +661,7 @@ class CacheEngine:
             report.learned |= named.learned
             report.logs += named.logs
             self.store.store_names(report.logs)
-        if log in report.logs:  # who has not read it yet is to know
+        if log in report.logs or report.total:  # who has not read it yet, or has read an entry since, is to know
             self.store.log_append(log, self._deletions.erasure(names))
         report.encrypted = unknown_namespaces(self.store)
         self.flush(10.0)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -98,6 +99,8 @@ class ErasureReport(msgspec.Struct):
         files: the indexes of questions on this machine that were deleted, to be built anew without it.
         unreadable: records that could not be searched: damaged, or sealed with another key. They are still there.
         encrypted: namespaces of the store that could not be searched, since they are sealed with another key.
+        elsewhere: namespaces of other caches in the store that have the name of the tenant, the source or the tag,
+            in their own names or in totals. They were not searched otherwise, and it is still there.
     """
 
     what: str
@@ -108,6 +111,7 @@ class ErasureReport(msgspec.Struct):
     files: list[str] = []
     unreadable: int = 0
     encrypted: int = 0
+    elsewhere: list[str] = []
 
     @property
     def total(self) -> int:
@@ -183,7 +187,21 @@ class Eraser:
                 with contextlib.suppress(FileNotFoundError):
                     path.unlink()
                     self.report.files.append(str(path))
+        others = [one for one in self._store.namespaces() if not self._is_in_scope(one)]
+        self.report.elsewhere = sorted({base for one in others if (base := self._base_with_it(one))})
         return self.report
+
+    def _base_with_it(self, name: str) -> str | None:
+        """The namespace of another cache, if a namespace of its has the name that is erased."""
+        base = re.split("[/:]", name, maxsplit=1)[0]
+        if name == totals_namespace(base):
+            records, names = TotalsRecords(self._codec, base), erased_names(self._target)
+            with contextlib.suppress(CodecError):
+                if any(records.without(one, names) is not one for one in self._records(name)):
+                    return unquote(base)
+        tenant = base + self._gone[len(self._base) :]
+        is_tenant = tenant != base and (name == tenant or name.startswith((f"{tenant}/", f"{tenant}:")))
+        return unquote(base) if is_tenant else None
 
     def _is_in_scope(self, name: str) -> bool:
         return name == self._base or name.startswith((f"{self._base}/", f"{self._base}:", _ROUTING))

@@ -27,7 +27,7 @@ class _Text(NamedTuple):
 
 
 def texts_in(data: bytes) -> Iterator[str]:
-    """Every text in stored data, and those under one name put together in their order, as the deltas of a stream are.
+    """Every text in stored data, and those under one name put together in their order, like deltas of a stream.
 
     Args:
         data: any bytes: MessagePack, JSON, server-sent events, or plain text.

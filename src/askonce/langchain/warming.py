@@ -129,6 +129,10 @@ def _taken_apart(model: Any) -> tuple[Any, dict[str, Any]]:
         raise ConfigError(
             "a chat model or a completion model of LangChain or LlamaIndex, also with what bind_tools() and bind() "
             f"add to it, got a {type(model).__name__}"
-            + ("; for the model in it, see cache.explain()" if hasattr(model, "bound") or hasattr(model, "steps") else "")
+            + (
+                "; for the model in it, see cache.explain()"
+                if hasattr(model, "bound") or hasattr(model, "steps")
+                else ""
+            )
         )
     return model, bound

@@ -41,7 +41,7 @@ class Space:
 
     @classmethod
     def there(cls, connection: sqlite3.Connection, namespace: str, now: float) -> Space | None:
-        """A namespace for what only deletes: ``None`` if it does not exist, so that its name is not stored for that."""
+        """A namespace for what only deletes; ``None`` if it does not exist: its name is not stored for that."""
         row = connection.execute(sql.FIND_SPACE, (namespace,)).fetchone()
         return None if row is None else cls(connection, namespace, now)
 
