@@ -50,13 +50,13 @@ DELTAS = [
 TURNS = [
     (at, {"content": one}) for other, own in zip("abcd", PIECES, strict=True) for at, one in enumerate((other, own))
 ]
-SAID = chat(*((0, {"content": one}) for one in PIECES))
-CALLED = chat(*((0, call(ARGUMENTS[at : at + 3])) for at in range(0, len(ARGUMENTS), 3)))
+CHUNKS = chat(*((0, {"content": one}) for one in PIECES))
+CALL_CHUNKS = chat(*((0, call(ARGUMENTS[at : at + 3])) for at in range(0, len(ARGUMENTS), 3)))
 CASES = {
-    "a chat": stored(stream(*SAID)),
-    "a chat with other ends of lines": stored(stream(*SAID, ending="\r\n\r\n")),
+    "a chat": stored(stream(*CHUNKS)),
+    "a chat with other ends of lines": stored(stream(*CHUNKS, ending="\r\n\r\n")),
     "choices that take turns": stored(stream(*chat(*TURNS))),
-    "a tool call": stored(stream(*CALLED)),
+    "a tool call": stored(stream(*CALL_CHUNKS)),
     "messages": stored(stream(*BLOCKS, named=True)),
     "responses": stored(stream(*DELTAS, named=True)),
     "a plain reply that escapes": stored(json.dumps({"content": NAME}).replace("/", "\\u002f").encode()),

@@ -604,13 +604,13 @@ async def test_closing_the_client_closes_the_transport(asynchronous: bool, packa
 
 
 @pytest.mark.parametrize("streams", [False, True])
-async def test_a_text_that_a_provider_said_is_erased(streams: bool, connect: Connect) -> None:
+async def test_a_text_in_a_reply_is_erased(streams: bool, connect: Connect) -> None:
     pieces = ["It was Wil", "helmina Zyx", "-M\u00e4", "rker."]
     bodies = [
-        events(*(delta(content=one) for one in said), delta("stop"))
+        events(*(delta(content=one) for one in texts), delta("stop"))
         if streams
-        else [json.dumps(completion({"role": "assistant", "content": "".join(said)})).encode()]
-        for said in (pieces, ["Nobody."])
+        else [json.dumps(completion({"role": "assistant", "content": "".join(texts)})).encode()]
+        for texts in (pieces, ["Nobody."])
     ]
     cache = Cache(MemoryStore(), timeout_seconds=10)
     with replies(*(Scripted(one, headers=STREAM if streams else JSON) for one in bodies)) as upstream:

@@ -145,12 +145,12 @@ def show(
     if as_json:
         print_json(found)
         return
-    said = {name: value for name, value in _as_people_read(found).items() if value not in (None, "", [], {})}
-    for name, value in said.items():
+    rows = {name: value for name, value in _as_people_read(found).items() if value not in (None, "", [], {})}
+    for name, value in rows.items():
         shown = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
         lines = (shown[:_MOST_CHARACTERS] + "…" * (len(shown) > _MOST_CHARACTERS)).split("\n")
         for heading, line in zip_longest([name], lines, fillvalue=""):
-            out.print(f"{heading:<{max(map(len, said))}}  {line}".rstrip(), markup=False)
+            out.print(f"{heading:<{max(map(len, rows))}}  {line}".rstrip(), markup=False)
 
 
 def _as_people_read(found: dict[str, Any]) -> dict[str, Any]:

@@ -63,8 +63,8 @@ def _read(value: Any, name: str, part_of: tuple[int, ...], depth: int) -> Iterat
     if not depth:
         return
     if isinstance(value, dict):
-        said = (one for key, one in value.items() if isinstance(key, str) and key.endswith("index"))
-        part_of = (*part_of, *(one for one in said if isinstance(one, int)))
+        numbers = (one for key, one in value.items() if isinstance(key, str) and key.endswith("index"))
+        part_of = (*part_of, *(one for one in numbers if isinstance(one, int)))
         for key, one in value.items():
             if isinstance(key, str):
                 yield _Text(None, (), key)
