@@ -80,7 +80,8 @@ def test_a_text_is_found(data: bytes) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"", b"\xc1\xff", b"data: ", b"data:\n\n", b"data: {\n\n", b"{", b"[" * 100_000, b'"' + b"\\" * 99,
+        b"", b"\xc1\xff", b"data: ", b"data:\n\n", b"data: {\n\n", b"{", b"[" * 100_000,
+        b"[" * 900 + b"]" * 900, b"\x91" * 900 + b"\x01", b'"' + b"\\" * 99,
         msgspec.msgpack.encode([["[" * 100_000], b"\x91" * 100_000]), msgspec.msgpack.encode("A" * 17 + "="),
     ],
 )  # fmt: skip

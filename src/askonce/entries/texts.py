@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
@@ -33,7 +34,7 @@ def texts_in(data: bytes) -> Iterator[str]:
         data: any bytes: MessagePack, JSON, server-sent events, or plain text.
     """
     parts: dict[tuple[Any, ...], list[str]] = {}
-    for one in _read(data, "", (), _DEEPEST):
+    for one in _texts_of(data):
         yield one.text
         if one.name is None:
             continue
@@ -43,7 +44,7 @@ def texts_in(data: bytes) -> Iterator[str]:
         if len(texts) > 1:
             whole = "".join(texts)
             yield whole
-            yield from (one.text for one in _read(whole, "", (), _DEEPEST))
+            yield from (one.text for one in _texts_of(whole))
 
 
 def opened(value: Any, depth: int = _DEEPEST) -> Any:
@@ -58,26 +59,32 @@ def opened(value: Any, depth: int = _DEEPEST) -> Any:
     return value
 
 
-def _read(value: Any, name: str, part_of: tuple[int, ...], depth: int) -> Iterator[_Text]:
-    """The texts in a value, each under the last name on the way to it, and the indexes that are said there."""
-    if not depth:
-        return
-    if isinstance(value, dict):
-        numbers = (one for key, one in value.items() if isinstance(key, str) and key.endswith("index"))
-        part_of = (*part_of, *(one for one in numbers if isinstance(one, int)))
+def _texts_of(value: Any) -> list[_Text]:
+    found: list[_Text] = []
+    with suppress(RecursionError):  # what is nested too deeply is read as far as it goes
+        _read(value, "", (), _DEEPEST, found)
+    return found
+
+
+def _read(value: Any, name: str, part_of: tuple[int, ...], depth: int, found: list[_Text]) -> None:
+    """Add the texts in a value, each under the last name on the way to it, and the indexes that stand there."""
+    if isinstance(value, str):
+        found.append(_Text(name, part_of, value))
+        if depth and (within := _of_text(value)) is not None:
+            _read(within, name, part_of, depth - 1, found)
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            if isinstance(key, str) and isinstance(one, int) and key.endswith("index"):
+                part_of = (*part_of, one)
         for key, one in value.items():
             if isinstance(key, str):
-                yield _Text(None, (), key)
-            yield from _read(one, str(key), part_of, depth)
+                found.append(_Text(None, (), key))
+            _read(one, str(key), part_of, depth, found)
     elif isinstance(value, (list, tuple, set, frozenset)):
         for one in value:
-            yield from _read(one, name, part_of, depth)
-    elif isinstance(value, bytes):
-        yield from _read(_of_bytes(value), name, part_of, depth - 1)
-    elif isinstance(value, str):
-        yield _Text(name, part_of, value)
-        if (within := _of_text(value)) is not None:
-            yield from _read(within, name, part_of, depth - 1)
+            _read(one, name, part_of, depth, found)
+    elif isinstance(value, bytes) and depth:
+        _read(_of_bytes(value), name, part_of, depth - 1, found)
 
 
 def _of_bytes(data: bytes) -> Any:
