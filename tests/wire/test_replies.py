@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from askonce.entries.entry import Entry, Hit, Incomplete
 from askonce.wire import chat, messages, replies, responses
-from askonce.wire.events import DONE, events_in, has_ended, written
+from askonce.wire.events import DONE, event_of, events_in, has_ended, written
 from askonce.wire.headers import lasting, of_hit
 from askonce.wire.requests import WireRequest
 
@@ -388,6 +388,89 @@ def test_a_choice_that_is_none_adds_up_to_no_whole_answer(part: Any) -> None:
     body = streams()[0][1]
     odd = b'data: {"choices": [' + json.dumps(part).encode() + b"]}\n\n"
     assert chat.assembled(events_in(body))[1] and not chat.assembled(events_in(odd + body))[1]
+
+
+# -- long streams --------------------------------------------------------------------------------------------------
+
+
+def test_a_text_that_comes_in_many_pieces_is_whole() -> None:
+    pieces = [f"piece {at} " for at in range(3000)]
+    text, token = "".join(pieces), {"token": "a", "logprob": -1.0}
+    sent: list[dict[str, Any]] = [{"content": one} for one in pieces] + [{"reasoning": one} for one in pieces]
+    call = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": "'}}
+    ends: list[Any] = [{"index": 0, "function": {"arguments": one}} for one in [*pieces, '"}']]
+    sent += [{"tool_calls": [one]} for one in [call, *ends]]
+    events = [
+        {"choices": [{"index": 0, "delta": one, "logprobs": {"content": [token]}, "finish_reason": None}]}
+        for one in sent
+    ]
+    whole, is_faithful = chat.assembled(
+        events_in(written([*events, {"choices": [], "usage": {"a": 1}}], named=False))
+    )
+    assert is_faithful and whole is not None
+    message = whole["choices"][0]["message"]
+    assert message["content"] == message["reasoning"] == text
+    assert json.loads(message["tool_calls"][0]["function"]["arguments"]) == {"a": text}
+    assert whole["choices"][0]["logprobs"] == {"content": [token] * len(sent)}
+
+
+def test_the_blocks_of_a_message_that_come_in_many_pieces_are_whole() -> None:
+    pieces = [f"piece {at} " for at in range(3000)]
+    text = "".join(pieces)
+    deltas = [
+        [{"type": "thinking_delta", "thinking": one} for one in pieces],
+        [{"type": "text_delta", "text": one} for one in pieces],
+        [{"type": "input_json_delta", "partial_json": one} for one in ['{"a": "', *pieces, '"}']],
+    ]
+    deltas[1] += [{"type": "citations_delta", "citation": at} for at in range(1000)]
+    begun: list[dict[str, Any]] = [
+        {"type": "thinking", "thinking": ""},
+        {"type": "text", "text": ""},
+        {"type": "tool_use", "id": "t", "name": "f", "input": {}},
+    ]
+    events: list[dict[str, Any]] = [{"type": "message_start", "message": {"type": "message"}}]
+    for at, block in enumerate(begun):
+        events.append({"type": "content_block_start", "index": at, "content_block": block})
+        events += [{"type": "content_block_delta", "index": at, "delta": one} for one in deltas[at]]
+        events.append({"type": "content_block_stop", "index": at})
+    whole, is_faithful = messages.assembled(events_in(written(events, named=True)))
+    assert is_faithful and whole is not None
+    thought, written_text, used = whole["content"]
+    assert thought["thinking"] == written_text["text"] == used["input"]["a"] == text
+    assert written_text["citations"] == list(range(1000))
+
+
+def test_a_text_that_is_something_else_in_between_adds_up_to_no_whole_answer() -> None:
+    for pieces in (["a", ["b"], "c"], ["a", {"b": 1}], [{"a": 1}, "b"]):
+        sent = [{"choices": [{"index": 0, "delta": {"content": one}}]} for one in pieces]
+        assert not chat.assembled(events_in(written([*sent, {"choices": [], "usage": {"a": 1}}], named=False)))[1]
+
+
+@pytest.mark.parametrize("between", ["\n", "\r\n", "\r"])
+def test_an_event_reads_alike_however_its_lines_end(between: str) -> None:
+    texts = [
+        'data: {"type": "a", "text": "\\n\\n"}',
+        'event: a\ndata: {"type": "a"}',
+        'event: a\nevent: b\ndata: {"type": "a"}',
+        'data: {"type":\ndata: "a"}',
+        'data:{"type": "a"}',
+        'data: {"type": "a"}\nid: 1',
+        'odd\ndata: {"type": "a"}',
+        "data: {",
+        "data: [DONE]",
+        "data: [1]",
+        ": a comment",
+        "",
+    ]
+    body = "".join(f"{one}\n\n" for one in texts)
+    expected = [
+        (None if one.is_unreadable and one.data is None else one.data, one.is_done, one.is_unreadable)
+        for one in map(event_of, [f"{one}\n\n".replace("\n", "\r\n").encode() for one in texts])
+    ]
+    read = events_in(body.replace("\n", between).encode())
+    assert [(one.data, one.is_done, one.is_unreadable) for one in read] == expected
+    assert b"".join(one.raw for one in read) == body.replace("\n", between).encode()
+    assert [place for place, one in enumerate(expected) if one[2]] == [6, 7, 9]
 
 
 # -- what a reply repeats of its request ---------------------------------------------------------------------------

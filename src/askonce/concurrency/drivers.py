@@ -11,9 +11,10 @@ import contextvars
 import copy
 import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
+from askonce.concurrency.beside import beside
 from askonce.concurrency.flight import Flight
 from askonce.concurrency.singleflight import Outcome, SingleFlight
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
@@ -117,6 +118,10 @@ class SyncDriver:
         with self._budget.spending():
             return self._breaker.call(function, *args)
 
+    async def beside(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Do some work that takes long, so that it holds up nobody else."""
+        return work(*arguments)
+
     def part(self, namespace: str, key: bytes) -> str:
         """The part of the store that holds a key."""
         return self._breaker.store.part(namespace, key)
@@ -154,6 +159,9 @@ class AsyncDriver(SyncDriver):
             return await self._breaker.acall(function, *args)
         with self._budget.spending() as seconds:
             return await self._breaker.acall(function, *args, seconds=seconds)
+
+    async def beside(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await beside(work, *arguments)
 
     async def wait_for(self, flights: SingleFlight, flight: Flight, began: float) -> Outcome:
         return await flights.await_result(flight, began)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from askonce.concurrency.beside import LARGE_BYTES
 from askonce.concurrency.claims import Claim, Claims
 from askonce.concurrency.drivers import SyncDriver
 from askonce.concurrency.flight import Flight
@@ -306,9 +307,11 @@ class RequestFlow:
                 semantic = None
                 if self.semantic is not None and attempt is not None and answer.answer_text is not None:
                     semantic = self.semantic.semantic_entry(attempt, answer.answer_text)
-                entry = self.storage.entry(
-                    answer, request.kind, request.options, sources, seconds, semantic, request.form
-                )
+                of_answer = answer, request.kind, request.options, sources, seconds, semantic, request.form
+                if request.is_large:  # the digests of its texts are made
+                    entry = await driver.beside(self.storage.entry, *of_answer)
+                else:
+                    entry = self.storage.entry(*of_answer)
                 request.answered(entry)
                 odd = _odd_lengths([request], [answer])
                 cacheable = self._is_cacheable(request, answer, entry, leader.started, odd)
@@ -378,7 +381,7 @@ class RequestFlow:
             await self._store_some(driver, [request], [apart.entry], apart)
             await self.deletions.follow(driver)
             return
-        record = self.storage.record(place, apart.entry, apart.size_bytes)
+        record = await self._record(driver, place, apart.entry, apart.size_bytes)
         flight.stores = True
         log, after = self.deletions.next_page()
         result, page = await self.storage.fulfil(driver, place, apart.entry, record, owner, log, after)
@@ -404,11 +407,17 @@ class RequestFlow:
         apart_bytes = apart.size_bytes if apart else 0
         places = [request.place for request in requests]
         records = [
-            self.storage.record(place, entry, apart_bytes) for place, entry in zip(places, entries, strict=True)
+            await self._record(driver, place, entry, apart_bytes)
+            for place, entry in zip(places, entries, strict=True)
         ]
         results = await self.storage.put(driver, places, entries, records)
         for request, entry, record, result in zip(requests, entries, records, results, strict=True):
             self._stored(request, entry, record, result, apart)
+
+    async def _record(self, driver: SyncDriver, place: Place, entry: Entry, apart_bytes: int) -> Record:
+        if len(entry.payload) > LARGE_BYTES:  # it is compressed
+            return await driver.beside(self.storage.record, place, entry, apart_bytes)
+        return self.storage.record(place, entry, apart_bytes)
 
     def _stored(
         self, request: Request, entry: Entry, record: Record, result: int | NotStoredReason, apart: Apart | None

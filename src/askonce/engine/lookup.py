@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from askonce.concurrency.beside import LARGE_BYTES
 from askonce.concurrency.drivers import SyncDriver
 from askonce.engine.request import Request
 from askonce.entries.codec import Codec
@@ -67,7 +68,8 @@ class Lookup:
             data = await driver.call("get", *place)
         except StoreDown:
             return Miss("store down")
-        read = self._read(place, data)
+        is_large = isinstance(data, bytes) and len(data) > LARGE_BYTES
+        read = await driver.beside(self._read, place, data) if is_large else self._read(place, data)
         return read if isinstance(read, Miss) else await self._checked(driver, read, request)
 
     async def find_many(self, driver: SyncDriver, requests: Sequence[Request]) -> list[Hit | Miss]:
@@ -148,7 +150,10 @@ class Lookup:
             request.freshness or self._freshness,
             None if request.freshness else request.options.ttl_seconds,
         )
-        return self.unpacked(rules.judge(entry, self._clock(), ttl), request)
+        found = rules.judge(entry, self._clock(), ttl)
+        if len(entry.payload) > LARGE_BYTES:
+            return await driver.beside(self.unpacked, found, request)
+        return self.unpacked(found, request)
 
     async def _checked_whole(self, driver: SyncDriver, entry: Entry, request: Request) -> Hit | Miss:
         """`_checked`, of an entry that refers to chunks."""

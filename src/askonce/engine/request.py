@@ -40,6 +40,7 @@ class Request(msgspec.Struct, frozen=True):
         unpack: turns a stored payload into what the adapter returns; what it raises makes the entry a miss
             (`Incomplete`: one that is not counted as an error).
         freshness: the rules for this request; ``None``: those of the cache.
+        is_large: reading its form takes long.
     """
 
     place: Place
@@ -51,6 +52,7 @@ class Request(msgspec.Struct, frozen=True):
     is_semantic: bool = False
     unpack: Callable[[bytes], Any] | None = None
     freshness: Freshness | None = None
+    is_large: bool = False
 
     @property
     def sources(self) -> tuple[Source, ...]:

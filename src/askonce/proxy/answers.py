@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -10,15 +11,16 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from askonce.concurrency.beside import LARGE_BYTES, beside
 from askonce.engine.engine import CacheEngine
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit, Miss, Place
 from askonce.proxy.call import ProxyCall
+from askonce.proxy.incoming import ReplySoFar
 from askonce.proxy.relay import Relay, UpstreamTarget, failed
 from askonce.proxy.tape import Tape
 from askonce.proxy.upstream import Head, Refused, Reply, Unsendable, UpstreamFailed
 from askonce.wire import headers, replies
-from askonce.wire.events import has_ended
 from askonce.wire.refusals import nothing_cached
 from askonce.wire.requests import WireRequest
 
@@ -56,10 +58,11 @@ class Answers:
     Args:
         engine: the cache's.
         relay: passes on what is not cached.
+        max_bytes: a larger reply is passed on and not stored.
     """
 
-    def __init__(self, engine: CacheEngine, relay: Relay) -> None:
-        self._engine, self._relay = engine, relay
+    def __init__(self, engine: CacheEngine, relay: Relay, max_bytes: int) -> None:
+        self._engine, self._relay, self._max_bytes = engine, relay, max_bytes
         self._live: dict[object, Tape[Item]] = {}
         self._looked_up: set[object] = set()
         self._making: set[asyncio.Task[None]] = set()
@@ -67,7 +70,12 @@ class Answers:
 
     async def respond(self, call: ProxyCall, wire: WireRequest, target: UpstreamTarget, body: bytes) -> None:
         """Respond to a request."""
-        request = replies.request_to(self._engine, wire)
+        if len(body) > LARGE_BYTES:
+            request = await beside(replies.request_to, self._engine, wire)
+            if request is not None:
+                request = msgspec.structs.replace(request, is_large=True)
+        else:
+            request = replies.request_to(self._engine, wire)
         if request is not None:
             rules = (request.freshness, request.options.ttl_seconds)
             await self._respond(CacheableCall(call, wire, request, target, body, _name(wire, request), rules))
@@ -162,7 +170,11 @@ class Answers:
                 if not reader.gone:
                     await call.finish()
             if follows and (made := first if isinstance(first, Hit) else tape.answer) is not None:
-                self._engine.coalesced(of.request, made, time.monotonic() - began)
+                seconds = time.monotonic() - began
+                if of.request.is_large:
+                    await beside(self._engine.coalesced, of.request, made, seconds)
+                else:
+                    self._engine.coalesced(of.request, made, seconds)
         except (Refused, UpstreamFailed) as error:
             if follows and not call.begun and (tape.scope != wire.scope or isinstance(error, Unsendable)):
                 self._forget(name, tape)
@@ -246,49 +258,47 @@ class Answers:
             found: see `_begin`.
             stores: called when all came, and the rest is to store it.
         """
-        parts: list[bytes] = []
-        head: Head | None = None
-        is_encoded = False
+        came = ReplySoFar(self._max_bytes)
 
         async def call_model() -> AsyncIterator[Any]:
-            nonlocal head, is_encoded
             try:
                 reply = await self._fetched(of)
             except (Refused, UpstreamFailed) as failure:
                 tape.failure = failure
                 raise
             try:
-                head, is_encoded = reply.head, reply.is_encoded
-                yield head
+                came.head, came.is_encoded = reply.head, reply.is_encoded
+                yield reply.head
                 async for part in reply.parts():
-                    parts.append(part)
+                    if not came.add(part) and not tape.is_dropped:
+                        self._forget(of.name, tape)  # who comes now could not read its beginning
+                        tape.drop()
                     yield part
             finally:
                 reply.close()
+            tape.is_whole = True
+            await came.prepare(of.wire)
 
         def pack() -> Answer | None:
-            assert head is not None
-            if not is_encoded:
-                tape.answer = replies.packed(of.wire, head.status, head.headers, b"".join(parts))
-            answer = tape.answer
-            if answer is None or answer.truncated or answer.empty or answer.invalid:
-                self._forget(of.name, tape)  # later requests call the provider
-            else:
-                stores()
-            tape.end()  # nobody of those who have it waits for the store
+            try:
+                tape.answer = came.packed(of.wire)
+            finally:
+                answer = tape.answer
+                if answer is None or answer.truncated or answer.empty or answer.invalid:
+                    self._forget(of.name, tape)  # later requests call the provider
+                else:
+                    stores()
+                tape.end()  # nobody of those who have it waits for the store
             return answer
 
+        items: Any = self._engine.astream(
+            of.request, call_model, pack, lambda hit: iter((hit,)), lambda: came.has_ended(of.wire), found
+        )
         error: BaseException | None = None
         try:
-            async for item in self._engine.astream(
-                of.request,
-                call_model,
-                pack,
-                lambda hit: iter((hit,)),
-                lambda: has_ended(of.wire.api, b"".join(parts)),
-                found,
-            ):
-                tape.add(item)
+            async with contextlib.aclosing(items):  # so that the provider's connection is closed at once
+                async for item in items:
+                    await tape.write(item)
         except (Exception, asyncio.CancelledError) as raised:
             error = raised if isinstance(raised, (Refused, UpstreamFailed)) else _fault(raised)
         tape.end(error)

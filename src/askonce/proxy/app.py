@@ -9,6 +9,7 @@ import os
 from collections.abc import Awaitable, Callable
 
 from askonce.cache import Cache
+from askonce.concurrency.beside import LARGE_BYTES, beside
 from askonce.errors import ConfigError
 from askonce.options import cache_options
 from askonce.proxy.admin import TOKEN_VARIABLE, Admin
@@ -80,7 +81,7 @@ class ProxyApp:
         self._upstreams = Upstreams(self._settings)
         self._reader = RequestReader(self._upstreams, share=self._settings.share, secret=self._secret)
         relay = Relay(self._upstreams)
-        self._answers = Answers(self.cache.engine, relay)
+        self._answers = Answers(self.cache.engine, relay, self._settings.max_body_bytes)
         self._embeddings, self._relay = Embeddings(self.cache.engine, relay), relay
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -107,7 +108,10 @@ class ProxyApp:
             return
         body = await call.body(self._settings.max_body_bytes) if self._reader.needs_body(call) else None
         try:
-            read = self._reader.read(call, body)
+            if body is not None and len(body) > LARGE_BYTES:
+                read = await beside(self._reader.read, call, body)
+            else:
+                read = self._reader.read(call, body)
             is_refused = read.wire is None and read_directives(call.headers).only_if_cached
         except ConfigError as error:
             await call.refuse(400, str(error), "invalid_request_error")
@@ -149,7 +153,7 @@ class ProxyApp:
                 await call.body(0)
             parts = call.parts() if has_body else None
             await self._relay.pass_on(call, target, parts, why, "too-large" if is_known else "")
-        elif is_known and is_unreadable(call.headers, body):
+        elif is_known and await beside(is_unreadable, call.headers, body):
             await call.refuse(400, "the body is no JSON object", "invalid_request_error")
         else:
             await self._relay.pass_on(call, target, body, why, "unreadable" if is_known else "")

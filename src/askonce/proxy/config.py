@@ -57,7 +57,7 @@ class ProxySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
         keys_file: a TOML file of the proxy's own keys; see `askonce.proxy.tenants`.
         connect_timeout: seconds until a provider must have accepted a connection.
         timeout: seconds for which a provider may send nothing.
-        max_body_bytes: of a request; a larger one is passed on and not cached.
+        max_body_bytes: of a request or a reply; a larger one is passed on and not cached.
     """
 
     upstreams: tuple[UpstreamSettings, ...] = ()

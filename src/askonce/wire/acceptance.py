@@ -23,26 +23,31 @@ class Acceptance(msgspec.Struct):
         broken: why it is not whole; empty if it is.
         invalid: in what it is not what was requested; empty if nothing is known.
         has_content: it holds a text, or calls a tool.
-        text: all of it; ``None`` if it is more than a text.
+        texts: its parts; ``None`` if it is more than a text.
         usage: the tokens that it took.
     """
 
     broken: str = ""
     invalid: str = ""
     has_content: bool = False
-    text: str | None = ""
+    texts: list[str] | None = []
     usage: Usage = NO_USAGE
+
+    @property
+    def text(self) -> str | None:
+        """All of the text; ``None`` if it is more than a text."""
+        return None if self.texts is None else "".join(self.texts)
 
     def add_text(self, text: str) -> None:
         """Add a part of the text."""
         if visible(text):
             self.has_content = True
-        if self.text is not None:
-            self.text += text
+        if self.texts is not None:
+            self.texts.append(text)
 
     def add_call(self, name: Any, arguments: Any, requested: Requested) -> None:
         """Add a call of a tool; arguments are a text of JSON, or read."""
-        self.has_content, self.text = True, None
+        self.has_content, self.texts = True, None
         if isinstance(arguments, str):
             try:
                 arguments = json.loads(arguments or "{}", strict=False)
@@ -56,8 +61,8 @@ class Acceptance(msgspec.Struct):
 
     def check_text(self, requested: Requested) -> None:
         """Compare the text with what was requested, when all of it has arrived."""
-        if self.text is not None and not self.invalid:
-            self.invalid = requested.misfit_of_text(visible(self.text)) or ""
+        if (text := self.text) is not None and not self.invalid:
+            self.invalid = requested.misfit_of_text(visible(text)) or ""
 
 
 def visible(text: str) -> str:

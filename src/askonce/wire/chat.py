@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -12,7 +12,8 @@ from askonce.entries.end_reasons import is_proper
 from askonce.entries.entry import Incomplete, Usage
 from askonce.entries.requested import Requested
 from askonce.wire.acceptance import Acceptance, Json, mapping, number, objects
-from askonce.wire.events import DONE, ServerEvent, events_in, written
+from askonce.wire.events import DONE, ServerEvent, event_of, raw_events, written
+from askonce.wire.growing import Growing
 
 _CONCATENATED = frozenset({"content", "refusal", "reasoning_content", "reasoning", "thinking"})
 _CONSTANT = frozenset({"role"})
@@ -40,23 +41,23 @@ def judged(body: Json, requested: Requested) -> Acceptance:
         if isinstance(message.get("content"), str):
             found.add_text(message["content"])
         elif message.get("content"):
-            found.has_content, found.text = True, None
+            found.has_content, found.texts = True, None
         for call in objects(message.get("tool_calls")):
             function = call.get("function")
             if isinstance(function, dict):
                 found.add_call(function.get("name"), function.get("arguments"), requested)
             else:
-                found.has_content, found.text = True, None
+                found.has_content, found.texts = True, None
         if isinstance(message.get("function_call"), dict):
             found.add_call(
                 message["function_call"].get("name"), message["function_call"].get("arguments"), requested
             )
         if any(message.get(name) for name in _SAYS):
-            found.has_content, found.text = True, None
+            found.has_content, found.texts = True, None
         if len(choices) == 1:
             found.check_text(requested)
     if len(choices) != 1:
-        found.text = None
+        found.texts = None
     return found
 
 
@@ -74,7 +75,7 @@ def usage_in(usage: Json) -> Usage:
 # -- from chunks -----------------------------------------------------------------------------------------------
 
 
-def assembled(events: Sequence[ServerEvent]) -> tuple[Json | None, bool]:
+def assembled(events: Iterable[ServerEvent]) -> tuple[Json | None, bool]:
     """The completion that chunks add up to, and whether it is all that a whole one would say.
 
     Returns:
@@ -82,6 +83,7 @@ def assembled(events: Sequence[ServerEvent]) -> tuple[Json | None, bool]:
     """
     whole: Json = {"object": "chat.completion"}
     choices: dict[int, Json] = {}
+    growing, head = Growing(), None
     faithful = True
     for event in events:
         chunk = event.data
@@ -89,20 +91,32 @@ def assembled(events: Sequence[ServerEvent]) -> tuple[Json | None, bool]:
             continue
         if not isinstance(chunk, dict) or "error" in chunk or "choices" not in chunk:
             return None, False
-        for name, value in chunk.items():
-            if name not in _OF_A_CHUNK and value is not None:
-                faithful &= name in _OF_A_MOMENT or whole.get(name, value) == value
-                whole[name] = value
+        ours = {name: value for name, value in chunk.items() if name not in _OF_A_CHUNK}
+        if ours != head:  # most chunks begin alike
+            head = ours
+            faithful &= _add_head(whole, ours)
         if chunk.get("usage"):
             whole["usage"] = chunk["usage"]
         parts = objects(chunk["choices"])
-        faithful &= parts == (chunk["choices"] or [])
+        faithful &= len(parts) == len(chunk["choices"] or ())
         for part in parts:
             index = part.get("index", 0)
-            choice = choices.setdefault(index, _empty_choice(index))
-            faithful &= _add(choice, part)
+            if index not in choices:
+                choices[index] = _empty_choice(index)
+            faithful &= _add(choices[index], part, growing)
+    growing.join()
     whole["choices"] = [choices[index] for index in sorted(choices)]
     return _in_order(whole), faithful and "usage" in whole
+
+
+def _add_head(whole: Json, head: Json) -> bool:
+    """Add what a chunk says beside its choices; returns whether nothing was lost."""
+    faithful = True
+    for name, value in head.items():
+        if value is not None:
+            faithful &= name in _OF_A_MOMENT or whole.get(name, value) == value
+            whole[name] = value
+    return faithful
 
 
 def _empty_choice(index: Any) -> Json:
@@ -114,39 +128,41 @@ def _empty_choice(index: Any) -> Json:
     }
 
 
-def _add(choice: Json, part: Json) -> bool:
+def _add(choice: Json, part: Json, growing: Growing) -> bool:
     """Add a part of a choice to it; returns whether nothing of it was lost."""
     faithful = True
     for name, value in part.items():
-        if name == "logprobs" and isinstance(value, dict):
+        if value is None:
+            if name not in _OF_A_CHOICE:
+                choice.setdefault(name, None)
+        elif name == "logprobs" and isinstance(value, dict):
             known = choice["logprobs"] = choice["logprobs"] or {}
             for inner, tokens in value.items():
-                known[inner] = (
-                    [*(known.get(inner) or ()), *tokens] if isinstance(tokens, list) else known.get(inner)
-                )
-        elif (name not in _OF_A_CHOICE or name == "finish_reason") and value is not None:
+                if isinstance(tokens, list) and known.get(inner):
+                    known[inner] += tokens
+                else:
+                    known[inner] = tokens if isinstance(tokens, list) else known.get(inner)
+        elif name not in _OF_A_CHOICE or name == "finish_reason":
             faithful &= choice.get(name) in (None, value)
             choice[name] = value
-        elif name not in _OF_A_CHOICE:
-            choice.setdefault(name, None)
     message, delta = choice["message"], part.get("delta") or {}
     faithful &= isinstance(delta, dict)
     for name, value in mapping(delta).items():
         if value is None:
             message.setdefault(name, None)
         elif name == "tool_calls":
-            faithful &= all([_add_call(message.setdefault(name, []), call) for call in objects(value)])
+            faithful &= all([_add_call(message.setdefault(name, []), call, growing) for call in objects(value)])
         elif name == "function_call":
-            faithful &= _add_texts(message.setdefault(name, {}), mapping(value))
-        elif name in _CONCATENATED and isinstance(value, str) and isinstance(message.get(name) or "", str):
-            message[name] = (message.get(name) or "") + value
+            faithful &= _add_texts(message.setdefault(name, {}), mapping(value), growing)
+        elif name in _CONCATENATED and isinstance(value, str) and growing.add(message, name, value):
+            pass
         else:
             faithful &= name in _CONSTANT or message.get(name) is None
             message[name] = value
     return faithful
 
 
-def _add_call(calls: list[Json], part: Json) -> bool:
+def _add_call(calls: list[Json], part: Json, growing: Growing) -> bool:
     index = part.get("index", len(calls) - 1 if "id" not in part else len(calls))
     if not isinstance(index, int) or not 0 <= index <= len(calls):
         return False
@@ -157,19 +173,19 @@ def _add_call(calls: list[Json], part: Json) -> bool:
         if name == "index" or value is None:
             continue
         if isinstance(value, dict):  # ``function``, ``custom``
-            faithful &= isinstance(call.setdefault(name, {}), dict) and _add_texts(call[name], value)
+            faithful &= isinstance(call.setdefault(name, {}), dict) and _add_texts(call[name], value, growing)
         elif value != "" or name not in call:  # some servers repeat a member without its value
             faithful &= call.get(name, value) == value
             call[name] = value
     return faithful
 
 
-def _add_texts(known: Json, part: Json) -> bool:
+def _add_texts(known: Json, part: Json, growing: Growing) -> bool:
     """Add a part of a call's object to it; returns whether nothing of it was lost."""
     faithful = True
     for name, value in part.items():
         if name in _IN_PIECES and isinstance(value, str):
-            known[name] = known.get(name, "") + value
+            faithful &= growing.add(known, name, value)
         elif value is not None and (value != "" or name not in known):
             faithful &= known.get(name) in (None, "", value)
             known[name] = value
@@ -233,7 +249,7 @@ def with_usage_as_wanted(body: bytes, *, wants_usage: bool) -> bytes:
         if not any(map(_is_usage, _USAGE.finditer(body))):
             raise Incomplete
         return body
-    return body if _USAGE_MEMBER not in body else b"".join(map(_without_usage, events_in(body)))
+    return body if _USAGE_MEMBER not in body else b"".join(map(_without_usage, raw_events(body)))
 
 
 def _is_usage(found: re.Match[bytes]) -> bool:
@@ -246,10 +262,10 @@ def _is_usage(found: re.Match[bytes]) -> bool:
         return False
 
 
-def _without_usage(event: ServerEvent) -> bytes:
-    data: Any = event.data
+def _without_usage(raw: bytes) -> bytes:
+    data: Any = event_of(raw).data if b'"usage"' in raw else None
     if not isinstance(data, dict) or "usage" not in data:
-        return event.raw
+        return raw
     if data["usage"] is not None and not data.get("choices"):
         return b""
     return written([{name: value for name, value in data.items() if name != "usage"}], named=False)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ DONE = b"data: [DONE]\n\n"
 _LINE = re.compile(rb"\r\n|\n|\r")
 _OF_AN_EVENT = re.compile(rb"(data|event|id|retry)?:|(data|event|id|retry)?$").match
 """Begins a line of an event, a comment, or an empty line."""
+_decode = msgspec.json.Decoder().decode
 
 
 class ServerEvent(msgspec.Struct, frozen=True):
@@ -35,39 +37,54 @@ class ServerEvent(msgspec.Struct, frozen=True):
 
 def events_in(body: bytes) -> list[ServerEvent]:
     """The whole events of a stream; what comes after the last blank line is none."""
-    return list(_events(body))
+    return list(map(event_of, raw_events(body)))
 
 
-def _events(body: bytes) -> Iterator[ServerEvent]:
-    start = 0
-    for blank in _BLANK_LINE.finditer(body):
-        raw = body[start : blank.end()]
-        start = blank.end()
+def raw_events(body: bytes) -> list[bytes]:
+    """The bytes of the events of a stream, each with the blank line that ends it."""
+    if b"\r" not in body:
+        *whole, _ = body.split(b"\n\n")
+        return [raw + b"\n\n" for raw in whole]
+    ends = [blank.end() for blank in _BLANK_LINE.finditer(body)]
+    return [body[start:end] for start, end in itertools.pairwise([0, *ends])]
+
+
+def event_of(raw: bytes) -> ServerEvent:
+    """An event, of its bytes."""
+    start = raw.find(b"\n") + 1 if raw.startswith(b"event: ") else 0
+    if raw.startswith(b"data: {", start) and raw.find(b"\n", start) == len(raw) - 2 and b"\r" not in raw:
+        data, is_odd = raw[start + 6 :], False  # as almost all are: one line, perhaps after a name
+    else:
         lines = _LINE.split(raw.removeprefix(b"\xef\xbb\xbf"))
         data = b"\n".join([line[5:].removeprefix(b" ") for line in lines if line[:5] == b"data:"])
         is_odd = not all(map(_OF_AN_EVENT, lines))
         if data.strip() == b"[DONE]":
-            yield ServerEvent(raw, None, True, is_odd)
-            continue
-        try:
-            read = msgspec.json.decode(data) if data else None
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            yield ServerEvent(raw, is_unreadable=True)
-        else:
-            yield ServerEvent(raw, read, False, is_odd or (data != b"" and not isinstance(read, dict)))
+            return ServerEvent(raw, None, True, is_odd)
+    try:
+        read = _decode(data) if data else None
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return ServerEvent(raw, is_unreadable=True)
+    return ServerEvent(raw, read, False, is_odd or (data != b"" and not isinstance(read, dict)))
 
 
 def has_ended(api: Api, body: bytes) -> bool:
     """Whether a stream came to its end event, so that what a client has not read yet says nothing more."""
-    events = without_marks(api, events_in(body[-_LONGEST_DONE:] if api == "chat" else body))
-    return bool(events) and is_end(api, events[-1])
+    raws = raw_events(body[-_LONGEST_DONE:] if api == "chat" else body)
+    last = last_event(api, raws)
+    return last is not None and is_end(api, last)
 
 
-def without_marks(api: Api, events: Sequence[ServerEvent]) -> Sequence[ServerEvent]:
-    """Events without OpenAI's mark of the end, which some gateways put after the end event of other APIs."""
-    while api != "chat" and events and events[-1].is_done:
-        events = events[:-1]
-    return events
+def last_event(api: Api, raws: list[bytes]) -> ServerEvent | None:
+    """The last event that says something; ``None``: there is none. What comes after it is taken off.
+
+    That is comments, and OpenAI's mark of the end, which some gateways put after the end event of other APIs.
+    """
+    while raws:
+        event = event_of(raws[-1])
+        if event.data is not None or event.is_unreadable or (event.is_done and api == "chat"):
+            return event
+        raws.pop()
+    return None
 
 
 _LONGEST_DONE = 64

@@ -9,7 +9,6 @@ from typing import Any
 _NAMES_MODELS = re.compile(r"model|fallback", re.IGNORECASE)
 _OTHERS = frozenset("messages input system instructions prompt metadata parameters input_schema schema".split())
 """Members that hold the prompt, labels or schemas: what is called a model there is none that is called."""
-_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 
 
 def is_ambiguous(body: bytes, read: Any) -> bool:
@@ -19,7 +18,9 @@ def is_ambiguous(body: bytes, read: Any) -> bool:
         body: JSON.
         read: the same, decoded.
     """
-    return _TEXT.sub(b"", body).count(b":") != _members(read)
+    # No regular expression, which would take a second for a large body, and all other threads would wait.
+    texts_and_others = body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+    return b"".join(texts_and_others[::2]).count(b":") != _members(read)
 
 
 def _members(read: Any) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from askonce.entries.entry import Usage
 from askonce.entries.requested import Requested
 from askonce.wire.acceptance import Acceptance, Json, mapping, number, objects
 from askonce.wire.events import ServerEvent, written
+from askonce.wire.growing import Growing
 
 _THOUGHTS = frozenset({"thinking", "redacted_thinking"})
 _TEXTS = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature"}
@@ -36,7 +37,7 @@ def judged(body: Json, requested: Requested) -> Acceptance:
         elif kind == "tool_use":
             found.add_call(block.get("name"), block.get("input"), requested)
         elif kind not in _THOUGHTS:
-            found.text = None
+            found.texts = None
     found.check_text(requested)
     return found
 
@@ -44,7 +45,7 @@ def judged(body: Json, requested: Requested) -> Acceptance:
 # -- from events -----------------------------------------------------------------------------------------------
 
 
-def assembled(events: Sequence[ServerEvent]) -> tuple[Json | None, bool]:
+def assembled(events: Iterable[ServerEvent]) -> tuple[Json | None, bool]:
     """The message that events add up to, and whether it is all that a whole one would say.
 
     Returns:
@@ -52,7 +53,8 @@ def assembled(events: Sequence[ServerEvent]) -> tuple[Json | None, bool]:
     """
     message: Json | None = None
     blocks: dict[int, Json] = {}
-    inputs: dict[int, str] = {}
+    inputs: dict[int, list[str]] = {}
+    growing = Growing()
     open_blocks: set[int] = set()
     faithful = True
     for event in events:
@@ -68,7 +70,7 @@ def assembled(events: Sequence[ServerEvent]) -> tuple[Json | None, bool]:
         elif kind == "content_block_delta":
             if index not in blocks:
                 return None, False
-            faithful &= _add(blocks[index], inputs, index, mapping(data.get("delta")))
+            faithful &= _add(blocks[index], inputs.setdefault(index, []), mapping(data.get("delta")), growing)
         elif kind == "message_delta" and message is not None:
             others = {name: one for name, one in data.items() if name not in ("type", "delta", "usage")}
             message |= mapping(data.get("delta")) | others
@@ -80,7 +82,11 @@ def assembled(events: Sequence[ServerEvent]) -> tuple[Json | None, bool]:
             faithful = False
     if message is None or open_blocks:
         return None, False
-    for index, text in inputs.items():
+    growing.join()
+    for index, pieces in inputs.items():
+        if not pieces:
+            continue
+        text = "".join(pieces)
         try:
             blocks[index]["input"] = msgspec.json.decode(text) if text else {}
         except (msgspec.DecodeError, RecursionError):
@@ -89,16 +95,18 @@ def assembled(events: Sequence[ServerEvent]) -> tuple[Json | None, bool]:
     return message, faithful
 
 
-def _add(block: Json, inputs: dict[int, str], index: int, delta: Json) -> bool:
+def _add(block: Json, input_pieces: list[str], delta: Json, growing: Growing) -> bool:
     """Add a delta to a block; returns whether nothing of it was lost."""
     kind = delta.get("type")
     if kind == "input_json_delta":
-        inputs[index] = inputs.get(index, "") + str(delta.get("partial_json") or "")
+        input_pieces.append(str(delta.get("partial_json") or ""))
     elif kind == "citations_delta":
-        block["citations"] = [*(block.get("citations") or ()), delta.get("citation")]
+        if not block.get("citations"):
+            block["citations"] = []
+        block["citations"].append(delta.get("citation"))
     elif kind in _TEXTS:
         name = _TEXTS[str(kind)]
-        block[name] = (block.get(name) or "") + str(delta.get(name) or "")
+        return growing.add(block, name, str(delta.get(name) or ""))
     else:
         return False
     return True

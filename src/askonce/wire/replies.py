@@ -6,7 +6,7 @@ as they are; one of the other kind gets what they add up to, or is a miss if tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import msgspec
@@ -18,7 +18,7 @@ from askonce.storage.freshness import Freshness
 from askonce.wire import chat, messages, responses
 from askonce.wire.acceptance import Json
 from askonce.wire.apis import ECHOED
-from askonce.wire.events import ServerEvent, events_in, is_end, without_marks, written
+from askonce.wire.events import ServerEvent, event_of, is_end, last_event, raw_events, written
 from askonce.wire.headers import lasting
 from askonce.wire.requests import WireRequest
 from askonce.wire.scope import Headers
@@ -135,7 +135,7 @@ def _of_caller(wire: WireRequest, stored: StoredReply) -> StoredReply:
     if stored.kind == "plain":
         body = msgspec.json.encode(_changed(msgspec.json.decode(stored.body), changed))
     else:
-        body = b"".join(_event_changed(event, changed) for event in events_in(stored.body))
+        body = b"".join(_event_changed(event_of(raw), changed) for raw in raw_events(stored.body))
     return StoredReply(stored.kind, stored.headers, body, own)
 
 
@@ -156,7 +156,7 @@ def _replayed(wire: WireRequest, stored: StoredReply) -> StoredReply:
         if wire.streams:
             body = chat.with_usage_as_wanted(stored.body, wants_usage=wire.wants_usage)
             return stored if body is stored.body else StoredReply("stream", stored.headers, body, stored.echoed)
-        whole, is_faithful = _assembled(wire, events_in(stored.body))
+        whole, is_faithful = _assembled(wire, raw_events(stored.body))
         if whole is None or not is_faithful:
             raise Incomplete
         return _of_type(stored, "plain", msgspec.json.encode(whole), _JSON)
@@ -189,17 +189,31 @@ def _whole(wire: WireRequest, body: bytes) -> Json | None:
 
 
 def _whole_of_stream(wire: WireRequest, body: bytes) -> Json | None:
-    events: Sequence[ServerEvent] = events_in(body + b"\n\n")  # some servers end without the last line
-    while events and events[-1].data is None and not events[-1].is_done and not events[-1].is_unreadable:
-        events = events[:-1]
-    events = without_marks(wire.api, events)
-    if not events or not is_end(wire.api, events[-1]):
-        return None
-    return _assembled(wire, events)[0]
+    raws = raw_events(body + b"\n\n")  # some servers end without the last line
+    last = last_event(wire.api, raws)
+    return _assembled(wire, raws)[0] if last is not None and is_end(wire.api, last) else None
 
 
-def _assembled(wire: WireRequest, events: Sequence[ServerEvent]) -> tuple[Json | None, bool]:
+def _assembled(wire: WireRequest, raws: Iterable[bytes]) -> tuple[Json | None, bool]:
     """What events add up to, and whether it is all that a whole reply would say; ``None``: it is not known."""
-    if any(event.is_unreadable for event in events):
+    try:
+        return _ASSEMBLED[wire.api](_readable(raws))
+    except _Unreadable:
         return None, False
-    return _ASSEMBLED[wire.api](events)
+
+
+class _Unreadable(Exception):
+    """An event says what is not known."""
+
+
+def _readable(raws: Iterable[bytes]) -> Iterator[ServerEvent]:
+    """Events, one after the other: all at once would take many times the memory of their bytes.
+
+    Raises:
+        _Unreadable: one cannot be read.
+    """
+    for raw in raws:
+        event = event_of(raw)
+        if event.is_unreadable:
+            raise _Unreadable
+        yield event

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from askonce.entries.requested import Requested
@@ -43,7 +43,7 @@ def judged(body: Json, requested: Requested) -> Acceptance:
         elif kind == "function_call":
             found.add_call(item.get("name"), item.get("arguments"), requested)
         elif kind != "reasoning":
-            found.has_content, found.text = True, None
+            found.has_content, found.texts = True, None
     found.check_text(requested)
     return found
 
@@ -57,16 +57,26 @@ def _judge_message(item: Json, found: Acceptance) -> None:
         elif part.get("type") == "output_text":
             found.add_text(str(part.get("text") or ""))
         else:
-            found.has_content, found.text = True, None
+            found.has_content, found.texts = True, None
 
 
-def assembled(events: Sequence[ServerEvent]) -> tuple[Json | None, bool]:
+def assembled(events: Iterable[ServerEvent]) -> tuple[Json | None, bool]:
     """The response with which a stream ended; ``None`` if it did not end well, or said something else before."""
-    *before, last = [mapping(event.data) for event in events if event.data is not None] or [{}]
-    whole = mapping(last.get("response"))
-    if last.get("type") != "response.completed" or not all(map(_is_of_a_whole_stream, before)):
+    last: Json | None = None
+    pieces: dict[tuple[Any, ...], list[str]] = {}
+    done: dict[Any, Json] = {}
+    for event in events:
+        if event.data is None:
+            continue
+        if last is not None:
+            if not _is_of_a_whole_stream(last):
+                return None, False
+            _add(last, pieces, done)
+        last = mapping(event.data)
+    if last is None or last.get("type") != "response.completed":
         return None, False
-    return (whole, True) if _adds_up(before, whole) else (None, False)
+    whole, texts = mapping(last.get("response")), {name: "".join(parts) for name, parts in pieces.items()}
+    return (whole, True) if _adds_up(texts, done, whole) else (None, False)
 
 
 def _is_of_a_whole_stream(data: Json) -> bool:
@@ -76,19 +86,19 @@ def _is_of_a_whole_stream(data: Json) -> bool:
     return kind.startswith("response.") or kind in _SIGNS_OF_LIFE
 
 
-def _adds_up(events: Sequence[Json], whole: Json) -> bool:
-    """Whether the events of a stream say what its response says: each item, and each text in it."""
-    pieces: dict[tuple[Any, ...], str] = {}
+def _add(data: Json, pieces: dict[tuple[Any, ...], list[str]], done: dict[Any, Json]) -> None:
+    """Add what an event says: a piece of an item, or the item."""
+    kind, index = data["type"], data.get("output_index", 0)
+    if kind == "response.output_item.done":
+        done[index] = mapping(data.get("item"))
+    elif kind.endswith(".delta") and (place := _PIECES.get(kind[: -len(".delta")])) is not None:
+        name = (index, place, data.get(f"{place}_index", 0) if place in _LISTS else 0)
+        pieces.setdefault(name, []).append(str(data.get("delta") or ""))
+
+
+def _adds_up(pieces: dict[tuple[Any, ...], str], done: dict[Any, Json], whole: Json) -> bool:
+    """Whether the texts and items of a stream's events are those of its response."""
     expected: dict[tuple[Any, ...], str] = {}
-    done: dict[Any, Json] = {}
-    for data in events:
-        kind, index = data["type"], data.get("output_index", 0)
-        if kind == "response.output_item.done":
-            done[index] = mapping(data.get("item"))
-        elif kind.endswith(".delta") and kind.removesuffix(".delta") in _PIECES:
-            place = _PIECES[kind.removesuffix(".delta")]
-            name = (index, place, data.get(f"{place}_index", 0) if place in _LISTS else 0)
-            pieces[name] = pieces.get(name, "") + str(data.get("delta") or "")
     items = objects(whole.get("output"))
     if len(done) != len(items):
         return False

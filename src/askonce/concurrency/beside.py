@@ -1,0 +1,51 @@
+"""Work beside an event loop: what is large would hold up everybody whom the loop serves."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from askonce.stores.fork import reset_after_fork
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+T = TypeVar("T")
+
+LARGE_BYTES = 128 * 2**10
+"""Reading or assembling so much takes some ten milliseconds; the way to a thread and back, a fifth of one."""
+_THREADS = 2
+"""One long piece of work is not to wait for another; more threads would only take turns with the event loop."""
+
+
+class _Threads:
+    """Made when they are first needed, and anew in a forked child. The loop's own are for calls of stores."""
+
+    def __init__(self) -> None:
+        self.after_fork()
+        reset_after_fork(self)
+
+    def after_fork(self) -> None:
+        self._pool: ThreadPoolExecutor | None = None
+
+    def pool(self) -> ThreadPoolExecutor:
+        if self._pool is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="askonce-beside")
+        return self._pool
+
+
+_threads = _Threads()
+
+
+async def beside(work: Callable[..., T], *arguments: Any) -> T:
+    """Do some work in a thread, in a copy of the running context, while the event loop goes on.
+
+    A caller that is cancelled does not wait for it; what was begun is done to its end.
+    """
+    import asyncio  # not where it is not used: with it, an import takes twice as long
+
+    context = contextvars.copy_context()
+    return await asyncio.get_running_loop().run_in_executor(_threads.pool(), lambda: context.run(work, *arguments))
