@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from askonce import cache_options
-from askonce.keys.normal_form import Uncacheable
+from askonce.keys.normal_form import Uncacheable, is_credential_in_request
 from askonce.wire.apis import NEUTRAL, STATE, api_of
-from askonce.wire.requests import counts, read_request
+from askonce.wire.counting import counts
+from askonce.wire.requests import read_request
 
 from .requests import CALLER, CHAT, OPENAI, key, wire
 
@@ -228,17 +229,33 @@ def test_a_body_that_is_no_object_is_passed_on(body: bytes) -> None:
     "x-tenant x-user-id x-forwarded-user x-portkey-virtual-key x-account accept-language x-client-tenant"
     " x-client-user x-userid x-username x-tenantid x-orgids x-groups x-account-ids x-amzn-oidc-data"
     " x-consumer-id x-consumer-custom-id x-consumer-username x-on-behalf-of x-locale x-portkey-custom-host"
-    " x-portkey-metadata x-litellm-tags x-bf-vk".split(),
+    " x-portkey-metadata x-litellm-tags x-bf-vk x-forwarded-email x-forwarded-client-cert cf-access-jwt-assertion"
+    " x-policy-id x-amzn-bedrock-guardrailidentifier x-amzn-bedrock-guardrailversion helicone-moderations-enabled"
+    " helicone-llm-security-enabled x-snowflake-role x-anything x-session-id cf-aig-metadata x-kong-route".split(),
 )
-def test_headers_that_say_for_whom_a_request_is_count(header: str) -> None:
+def test_headers_that_may_say_for_whom_or_by_which_rules_count(header: str) -> None:
     assert len({key(), key(headers=[(header, "one")]), key(headers=[(header, "two")])}) == 3
+
+
+@given(st.from_regex(r"x-[a-z]{1,3}(-[a-z]{1,3}){0,2}", fullmatch=True))
+def test_a_header_that_is_not_known_counts(name: str) -> None:
+    if counts(name):
+        assert key(headers=[(name, "one")]) != key(headers=[(name, "two")])
+    else:
+        assert name == "x-app" or name.startswith("x-fd-") or "id" in name or is_credential_in_request(name)
 
 
 @pytest.mark.parametrize(
     "header",
     "user-agent x-forwarded-for x-forwarded-host x-stainless-lang accept traceparent x-client-version host"
     " x-user-agent x-openai-client-user-agent anthropic-client-version langsmith-project langsmith-trace"
-    " x-csrf-token".split(),
+    " x-csrf-token tracestate baggage b3 x-b3-traceid sentry-trace x-datadog-trace-id x-cloud-trace-context"
+    " x-amzn-trace-id x-correlation-id x-client-request-id x-ms-client-request-id request-id uber-trace-id"
+    " helicone-request-id helicone-session-id x-portkey-trace-id x-litellm-call-id langfuse_trace_id"
+    " content-type accept-encoding accept-charset origin referer sec-fetch-site dnt priority te date if-none-match"
+    " x-stainless-retry-count x-request-start x-server-timeout x-idempotency-key via forwarded"
+    " x-real-ip true-client-ip x-envoy-attempt-count cf-ray cf-connecting-ip cf-connecting-ipv6 cf-ipcountry"
+    " x-goog-api-client http-referer x-title x-ms-date x-timestamp x-claude-code-session-id amz-sdk-request".split(),
 )
 def test_headers_of_the_connection_and_of_telemetry_do_not_count(header: str) -> None:
     assert key() == key(headers=[(header, "one")])

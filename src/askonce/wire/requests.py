@@ -6,7 +6,6 @@ import functools
 import hashlib
 import itertools
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +26,7 @@ from askonce.keys.normal_form import (
 )
 from askonce.keys.server_state import refuse_server_state
 from askonce.wire.apis import NEUTRAL, STATE, Api, api_of
+from askonce.wire.counting import counts
 from askonce.wire.directives import OWN, Directives, read_directives
 from askonce.wire.members import is_ambiguous
 from askonce.wire.scope import Headers, has_cookie, is_credential_header, query_of, scope_of
@@ -41,19 +41,6 @@ _PROMPT_FIELDS: dict[Api, tuple[str, ...]] = {
     "responses": ("input", "instructions"),
     "embeddings": ("input",),
 }
-_COUNTS = re.compile(
-    r"(^|-)((org|organi[sz]ation|project|provider|model|deployment|workspace|tenant|user|account|customer|consumer|team"
-    r"|group)s?(-?(id|name|key|ref)s?)?|version|beta|config|region|target|route|endpoint|features?|email|virtual|language"
-    r"|principal|identity|assertion|oidc|locale|behalf|upstream|backend|destination|vk|portkey-metadata|litellm-tags"
-    r"|(custom|base|api)-(host|url|base))(-|$)"
-)
-"""Headers, by a word in their names, that say whose model answers, which version of it, or for whom."""
-_TELEMETRY = re.compile(
-    r"(x-stainless|x-fern|x-goog-api-client|(x-|anthropic-|openai-)?client-(name|version|platform|os|arch|language)|sec|askonce|x-b3"
-    r"|langsmith)(-.*)?"
-    r"|x-client"
-    r"|(.+-)?user-agent|x-forwarded-(for|by|host|port|prefix|proto|scheme|server)"
-)
 
 
 class WireRequest(msgspec.Struct, eq=False):
@@ -279,17 +266,6 @@ def is_read(header: bytes) -> bool:
 
 
 _OF_CACHE = frozenset({"cookie", "cache-control", "pragma", "connection"})
-
-
-@functools.lru_cache(maxsize=1024)
-def counts(header: str) -> bool:
-    """Whether a header of that name is part of the key."""
-    name = header.lower().replace("_", "-")
-    return (
-        _COUNTS.search(name) is not None
-        and _TELEMETRY.fullmatch(name) is None
-        and not is_credential_in_request(name)
-    )
 
 
 def _tools_form(tools: Body, left_out: list[str]) -> Body:
