@@ -503,6 +503,41 @@ async def test_responses_plain_and_streamed(
     assert provider.count == 1 and seen[0] == seen[1] == seen[2]
 
 
+DAY = 86_400.0
+
+
+@pytest.mark.parametrize("ttl", [None, 100 * DAY, 28.5 * DAY])
+def test_a_response_that_the_provider_holds_is_served_for_29_days(
+    ttl: float | None, package: Any, store: Any, clock: Any
+) -> None:
+    """It is forgotten there after 30, and then no request can refer to it by its id."""
+    rules: Any = {"ttl": ttl, "stale_if_error": 1000 * DAY} if ttl else {}
+    whole: Any = {"id": "resp_1", "object": "response", "status": "completed", "model": "m", "error": None}
+    whole["output"] = [
+        {"type": "message", "id": "m", "role": "assistant", "status": "completed", "content": [
+            {"type": "output_text", "text": "Hi.", "annotations": []}
+        ]}
+    ]  # fmt: skip
+    transport = CachedTransport(Cache(store, clock=clock, **rules))
+
+    def status(*, held: bool = True, **headers: str) -> int:
+        body = {"model": "m", "input": "Hi", **({} if held else {"store": False})}
+        headers = {"authorization": "Bearer k", **{name.replace("_", "-"): one for name, one in headers.items()}}
+        return int(client.post(f"{upstream.url}/v1/responses", json=body, headers=headers).status_code)
+
+    reply = Scripted([json.dumps(whole).encode()])
+    failing = Scripted([b"no"], 503)
+    with replies(reply, reply, failing) as upstream, package.Client(transport=transport) as client:
+        assert status() == status(held=False) == 200
+        clock.advance(28.9 * DAY)
+        assert status() == status(held=False) == 200
+        assert status(cache_control="only-if-cached, max-stale") == 200
+        clock.advance(0.2 * DAY)
+        assert status() == 503 and status(cache_control="only-if-cached, max-stale") == 504
+        assert status(askonce_ttl=str(200 * DAY)) == status(cache_control="stale-if-error=99999999") == 503
+        assert status(held=False) == 200
+
+
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("order", [(False, False, True), (True, True, False)])
 async def test_messages_plain_and_streamed(

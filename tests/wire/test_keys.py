@@ -253,9 +253,9 @@ def test_a_header_that_is_not_known_counts(name: str) -> None:
     " x-amzn-trace-id x-correlation-id x-client-request-id x-ms-client-request-id request-id uber-trace-id"
     " helicone-request-id helicone-session-id x-portkey-trace-id x-litellm-call-id langfuse_trace_id"
     " content-type accept-encoding accept-charset origin referer sec-fetch-site dnt priority te date if-none-match"
-    " x-stainless-retry-count x-request-start x-server-timeout x-idempotency-key via forwarded"
+    " x-stainless-retry-count x-request-start x-server-timeout x-idempotency-key via forwarded amz-sdk-request"
     " x-real-ip true-client-ip x-envoy-attempt-count cf-ray cf-connecting-ip cf-connecting-ipv6 cf-ipcountry"
-    " x-goog-api-client http-referer x-title x-ms-date x-timestamp x-claude-code-session-id amz-sdk-request".split(),
+    " x-goog-api-client http-referer x-title x-ms-date x-timestamp x-claude-code-session-id".split(),
 )
 def test_headers_of_the_connection_and_of_telemetry_do_not_count(header: str) -> None:
     assert key() == key(headers=[(header, "one")])
@@ -339,3 +339,22 @@ def test_for_whom_a_hosted_tool_acts_counts_in_a_namespace_too(url: str, tools: 
         inside = of("ann")
         assert inside != of("bob")
     assert of("ann") == inside
+
+
+# -- what the provider holds ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("more", "is_shared"), [({}, False), ({"store": None}, False), ({"store": False}, True)])
+def test_a_response_that_the_provider_holds_is_its_callers_own(more: dict[str, Any], is_shared: bool) -> None:
+    """Its id can be referred to with the credential alone for which it was made."""
+    body, url = json.dumps({"model": "m", "input": "Hi", **more}).encode(), f"{OPENAI}/responses"
+
+    def key_of(credential: str, *, one_owner: bool = False) -> bytes:
+        headers = [("authorization", credential)] if credential else []
+        read = read_request("POST", url, headers, body, share=True, one_owner=one_owner)
+        assert read is not None
+        return read.form().digest()
+
+    assert (key_of("a") == key_of("b")) is is_shared
+    assert key_of("a") == key_of("a") and key_of("") == key_of("")
+    assert key_of("a", one_owner=True) == key_of("b", one_owner=True)

@@ -328,7 +328,8 @@ def _shown(head: Head, wire: WireRequest, why: headers.Forwarded, follows: bool)
     if not follows:
         return [*head.raw, status]
     lasting = {name.lower() for name, _ in headers.lasting(head.headers, shared=wire.is_shared)} | {
-        "content-length"
+        "content-length",
+        "content-encoding",
     }
     return [*((name, value) for name, value in head.raw if name.decode("latin-1").lower() in lasting), status]
 

@@ -43,6 +43,10 @@ _PROMPT_FIELDS: dict[Api, tuple[str, ...]] = {
 }
 
 
+_HELD_SECONDS = 29 * 86_400.0
+"""OpenAI holds a response for thirty days, so that a later request can refer to its id."""
+
+
 class WireRequest(msgspec.Struct, eq=False):
     """A request to an API that is known; it is not changed.
 
@@ -56,6 +60,7 @@ class WireRequest(msgspec.Struct, eq=False):
         directives: what it demands of the cache.
         has_cookie: it shows a cookie.
         is_shared: it may be answered by what other callers were answered.
+        has_one_owner: all who share are one to the provider, which is sent the same credential for all.
     """
 
     api: Api
@@ -67,6 +72,7 @@ class WireRequest(msgspec.Struct, eq=False):
     directives: Directives
     has_cookie: bool = False
     is_shared: bool = False
+    has_one_owner: bool = False
     _form: NormalForm | None = None
     _digest: bytes = b""
 
@@ -91,6 +97,16 @@ class WireRequest(msgspec.Struct, eq=False):
         """The name of the model."""
         name = self.body.get("model")
         return name if isinstance(name, str) else None
+
+    @property
+    def longest_seconds(self) -> float | None:
+        """For how long an answer is of use at most: a response that the provider holds, until it forgets it."""
+        return _HELD_SECONDS if self._is_held else None
+
+    @property
+    def _is_held(self) -> bool:
+        """Whether the provider holds the answer for its caller to refer to: also if ``store`` is left out."""
+        return self.api == "responses" and self.body.get("store") is not False
 
     def digest(self) -> tuple[bytes, str | None]:
         """The digest of its normal form, and the model.
@@ -155,7 +171,7 @@ class WireRequest(msgspec.Struct, eq=False):
                 name: ", ".join(value for _, value in pairs)
                 for name, pairs in itertools.groupby(self.headers, _name)
             },
-            "scope": None if self.is_shared else self.scope,
+            "scope": None if self.is_shared and (self.has_one_owner or not self._is_held) else self.scope,
             "sample": self.directives.sample,
         }
 
@@ -184,7 +200,14 @@ class WireRequest(msgspec.Struct, eq=False):
 
 
 def read_request(
-    method: str, url: str, headers: Headers, body: bytes, *, share: bool = False, secret: bytes = b""
+    method: str,
+    url: str,
+    headers: Headers,
+    body: bytes,
+    *,
+    share: bool = False,
+    one_owner: bool = False,
+    secret: bytes = b"",
 ) -> WireRequest | None:
     """A request, if it calls an API that is known and reads one way; ``None``: it is passed on as it is.
 
@@ -193,7 +216,9 @@ def read_request(
         url: the whole URL upstream.
         headers: of the request.
         body: all of it.
-        share: answers are shared by all callers, whatever their credentials.
+        share: answers are shared by all callers, whatever their credentials; those that the provider holds, only
+            by callers of one credential.
+        one_owner: the provider is sent the same credential for all callers.
         secret: see `scope_of`.
 
     Raises:
@@ -218,6 +243,7 @@ def read_request(
         read_directives(headers),
         has_cookie(headers),
         share,
+        one_owner,
     )
 
 
