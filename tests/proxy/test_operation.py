@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import http.client
 import json
 import os
 import shutil
@@ -514,3 +515,104 @@ def test_anthropics_sdk_plain_and_streamed(serve: Serve, provider: Provider) -> 
             with sdk.messages.stream(**request) as stream:
                 texts.append("".join(stream.text_stream))
     assert len(set(texts)) == 1 and texts[0] and provider.count == 1
+
+
+# -- pages of the web ----------------------------------------------------------------------------------------------
+
+FOREIGN = [
+    {"origin": "https://evil.example"},
+    {"origin": "null"},
+    {"sec-fetch-site": "cross-site"},
+    {"host": "rebound.evil.example:8787"},
+    {"host": "localhost.evil.example"},
+]
+OWN = [
+    {},
+    {"origin": "http://localhost:3000", "sec-fetch-site": "cross-site"},
+    {"origin": "http://127.0.0.1:8787"},
+    {"host": "localhost:1"},
+    {"host": "[::1]:1"},
+    {"sec-fetch-site": "same-origin"},
+]
+
+
+@pytest.mark.parametrize("holds_key", [True, False])
+def test_no_page_of_another_site_spends_the_key_of_the_provider(serve: Serve, holds_key: bool) -> None:
+    more: dict[str, Any] = {"env": {"THE_KEY": "sk-real"}} if holds_key else {}
+    with Upstream(lambda _: Scripted([PLAIN])) as upstream:
+        url = serve(upstream.url, *(["--upstream-key-env", "THE_KEY"] if holds_key else []), **more).url
+        assert posted(url).status_code == 200  # what is stored is no page's either
+        for shown in FOREIGN:
+            replies = [
+                httpx2.post(f"{url}/v1/chat/completions", json=CHAT, headers=shown),
+                httpx2.get(f"{url}/v1/files", headers=shown),
+            ]
+            assert {one.status_code for one in replies} == {403 if holds_key else 200}
+            if holds_key:
+                assert "--keys-file" in replies[0].json()["error"]["message"]
+        assert len(upstream.received) == (1 if holds_key else 1 + 2 * len(FOREIGN))
+        for shown in OWN:
+            assert httpx2.post(f"{url}/v1/chat/completions", json=CHAT, headers=shown).status_code == 200
+        assert httpx2.get(f"{url}/health", headers=FOREIGN[0]).status_code == 200
+
+
+# -- settings ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://h/v1?api_key=SECRET",
+        "https://u:SECRET@h/?x",
+        "https://h?key=a@SECRET",
+        "https://u:SEC?RET@h",
+        "https://h/#SECRET",
+    ],
+)
+def test_an_error_about_a_url_shows_no_key(url: str) -> None:
+    with pytest.raises(ConfigError, match="without query or key") as raised:
+        ProxySettings((UpstreamSettings(url),)).check()
+    assert "SEC" not in str(raised.value) and "RET" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("upstreams", "named"),
+    [
+        ([{}, {}], "neither a prefix nor models"),
+        ([{"prefix": "/a"}, {"prefix": "/a"}], "the prefix /a"),
+        ([{"models": ("x", "y")}, {"models": ("y",)}], "the model y"),
+        ([{"models": ("x", "x")}, {}, {"prefix": "/a"}, {"prefix": "/a", "models": ("x",)}], ""),
+    ],
+)
+def test_an_upstream_behind_another_one_is_an_error(upstreams: list[Any], named: str) -> None:
+    settings = ProxySettings(tuple(UpstreamSettings(f"http://{at}", **one) for at, one in enumerate(upstreams)))
+    if not named:
+        settings.check()
+        return
+    with pytest.raises(ConfigError, match=named):
+        settings.check()
+
+
+@pytest.mark.parametrize("path", ["//askonce/stats", "/ASKONCE/stats", "/askonce%2fstats", "/./askonce/stats"])
+def test_a_path_of_the_proxys_own_goes_to_no_provider_however_it_is_written(serve: Serve, path: str) -> None:
+    with Upstream(lambda _: Scripted([PLAIN])) as upstream:
+        url = serve(upstream.url, env={"ASKONCE_PROXY_ADMIN_TOKEN": "admin-token"}).url
+        client = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
+        client.request("GET", path, headers={"authorization": "Bearer admin-token"})
+        assert client.getresponse().status == 404 and not upstream.received
+        client.close()
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/other"])
+async def test_a_reply_without_content_has_no_length(serve: Serve, path: str) -> None:
+    async def replied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}]}")
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(replied, "127.0.0.1", 0)
+    proxy = await asyncio.to_thread(serve, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    reply = await asyncio.to_thread(posted, proxy.url, path=path)
+    assert reply.status_code == 204 and "content-length" not in reply.headers
+    server.close()

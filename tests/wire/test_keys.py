@@ -24,7 +24,7 @@ plain = st.recursive(
     max_leaves=8,
 )
 names = st.from_regex(r"[a-z][a-z_]{2,12}", fullmatch=True).filter(
-    lambda name: name not in NEUTRAL | STATE | {"model", "messages", "prompt", "tools", "functions", "n"}
+    lambda name: name not in NEUTRAL | STATE | {"model", "messages", "prompt", "tools", "functions", "n", "stop"}
 )
 
 
@@ -156,6 +156,22 @@ def test_a_credential_in_the_url_is_a_scope_and_stands_nowhere(name: str) -> Non
 def test_cookies_of_a_network_say_nothing() -> None:
     """A client sends back what Cloudflare set with the last reply: the next request would never be a hit."""
     assert key(headers=[("cookie", "__cf_bm=abc.1=; _cfuvid=x")]) == key(headers=[("cookie", "AWSALB=1;")]) == key()
+
+
+@pytest.mark.parametrize(
+    ("url", "same"),
+    [
+        ("https://api.openai.com:443/v1", True),
+        ("https://api.openai.com:80/v1", False),
+        ("https://api.openai.com:8443/v1", False),
+    ],
+)
+def test_the_default_port_is_the_same_as_none(url: str, same: bool) -> None:
+    assert (key(url=f"{url}/chat/completions") == key()) is same
+
+
+def test_a_stop_that_is_null_is_none() -> None:
+    assert key({**CHAT, "stop": None}) == key() != key({**CHAT, "stop": "."})
 
 
 def test_a_user_is_a_scope_of_its_own() -> None:

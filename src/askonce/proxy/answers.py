@@ -345,7 +345,9 @@ async def say(call: ProxyCall, error: Refused | UpstreamFailed, why: headers.For
         return
     raw = [pair for pair in error.head.raw if pair[0].lower() != b"content-length"]
     status = headers.of_forwarded(why, status=error.head.status)[1].encode()
-    about = [(b"cache-status", status), (b"content-length", b"%d" % len(error.body))]
+    about = [(b"cache-status", status)]
+    if error.head.status not in (204, 304):  # which have none
+        about.append((b"content-length", b"%d" % len(error.body)))
     await call.start(error.head.status, [*raw, *about])
     await call.finish(error.body)
 

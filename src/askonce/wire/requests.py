@@ -184,7 +184,7 @@ class WireRequest(msgspec.Struct, eq=False):
         """
         form: dict[str, Any] = {}
         for name, value in self.body.items():
-            if name in _PROMPT_FIELDS[self.api] or name in others:
+            if name in _PROMPT_FIELDS[self.api] or name in others or (name == "stop" and value is None):
                 continue
             if name == "stream_options" and isinstance(value, dict) and value.keys() - _OF_DELIVERY:
                 form[name] = plain({inner: one for inner, one in value.items() if inner not in _OF_DELIVERY})
@@ -235,7 +235,7 @@ def read_request(
     query = query_of(parts.query)
     return WireRequest(
         api,
-        f"{parts.scheme}://{host.lower()}{parts.path.rstrip('/')}",
+        f"{parts.scheme}://{_without_default_port(parts.scheme, host.lower())}{parts.path.rstrip('/')}",
         tuple(sorted((pair for pair in query if not is_credential_in_request(pair[0])), key=_name)),
         tuple(sorted(((name.lower(), value.strip()) for name, value in headers if counts(name)), key=_name)),
         read,
@@ -245,6 +245,10 @@ def read_request(
         share,
         one_owner,
     )
+
+
+def _without_default_port(scheme: str, host: str) -> str:
+    return host.removesuffix({"https": ":443", "http": ":80"}.get(scheme, ""))
 
 
 def _name(pair: tuple[str, str]) -> str:
