@@ -104,8 +104,8 @@ class ProxyApp:
         if is_own(call.path):
             await self._admin.respond(call)
             return
-        if self._is_open and (why := foreign_in(call)) is not None:
-            hint = f"a web page may not spend the provider's key ({why}): call 127.0.0.1, or give --keys-file"
+        if self._is_open and (foreign := foreign_in(call)) is not None:
+            hint = f"a web page may not spend the provider's key ({foreign}): call 127.0.0.1, or give --keys-file"
             await call.refuse(403, hint, "forbidden")
             return
         key: ProxyKey | None = None
