@@ -503,6 +503,41 @@ async def test_responses_plain_and_streamed(
     assert provider.count == 1 and seen[0] == seen[1] == seen[2]
 
 
+DAY = 86_400.0
+
+
+@pytest.mark.parametrize("ttl", [None, 100 * DAY, 28.5 * DAY])
+def test_a_response_that_the_provider_holds_is_served_for_29_days(
+    ttl: float | None, package: Any, store: Any, clock: Any
+) -> None:
+    """It is forgotten there after 30, and then no request can refer to it by its id."""
+    rules: Any = {"ttl": ttl, "stale_if_error": 1000 * DAY} if ttl else {}
+    whole: Any = {"id": "resp_1", "object": "response", "status": "completed", "model": "m", "error": None}
+    whole["output"] = [
+        {"type": "message", "id": "m", "role": "assistant", "status": "completed", "content": [
+            {"type": "output_text", "text": "Hi.", "annotations": []}
+        ]}
+    ]  # fmt: skip
+    transport = CachedTransport(Cache(store, clock=clock, **rules))
+
+    def status(*, held: bool = True, **headers: str) -> int:
+        body = {"model": "m", "input": "Hi", **({} if held else {"store": False})}
+        headers = {"authorization": "Bearer k", **{name.replace("_", "-"): one for name, one in headers.items()}}
+        return int(client.post(f"{upstream.url}/v1/responses", json=body, headers=headers).status_code)
+
+    reply = Scripted([json.dumps(whole).encode()])
+    failing = Scripted([b"no"], 503)
+    with replies(reply, reply, failing) as upstream, package.Client(transport=transport) as client:
+        assert status() == status(held=False) == 200
+        clock.advance(28.9 * DAY)
+        assert status() == status(held=False) == 200
+        assert status(cache_control="only-if-cached, max-stale") == 200
+        clock.advance(0.2 * DAY)
+        assert status() == 503 and status(cache_control="only-if-cached, max-stale") == 504
+        assert status(askonce_ttl=str(200 * DAY)) == status(cache_control="stale-if-error=99999999") == 503
+        assert status(held=False) == 200
+
+
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("order", [(False, False, True), (True, True, False)])
 async def test_messages_plain_and_streamed(
@@ -624,3 +659,59 @@ async def test_a_text_in_a_reply_is_erased(streams: bool, connect: Connect) -> N
 def test_whether_callers_share_is_true_or_false() -> None:
     with pytest.raises(ConfigError, match="share is True or False"):
         CachedTransport("memory://", share="false")  # type: ignore[arg-type]
+
+
+def embedded(received: Received) -> Scripted:
+    """Vectors whose last number is the length of the text."""
+    texts = received.json["input"]
+    data = [{"index": at, "embedding": [1.0, len(one)]} for at, one in enumerate(texts)]
+    return Scripted([json.dumps({"data": data, "model": "e"}).encode()])
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("rule", ["stale_if_error", "stale_while_revalidate"])
+async def test_stale_vectors_stand_in_for_those_of_several_texts(
+    rule: Any, asynchronous: bool, package: Any, store: Any, clock: Any
+) -> None:
+    transport = CachedTransport(Cache(store, clock=clock, ttl=10, **{rule: 100}), share=True)
+    client = (package.AsyncClient if asynchronous else package.Client)(transport=transport)
+    status = 200
+
+    async def send(*texts: str, **headers: str) -> Any:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        made = client.post(f"{upstream.url}/v1/embeddings", json={"model": "e", "input": texts}, headers=sent)
+        return await made if asynchronous else made
+
+    with Upstream(lambda one: embedded(one) if status == 200 else Scripted([b"no"], status)) as upstream:
+        await send("a", "bb")
+        clock.advance(6)
+        await send("ccc", "dddd")
+        clock.advance(6)
+        status = 503
+        reply = await send("a", "ccc", "bb")
+        assert reply.status_code == 200 and [one["embedding"][1] for one in reply.json()["data"]] == [1, 3, 2]
+        assert reply.headers["cache-status"].startswith("askonce; fwd=stale; fwd-status=503; ttl=-2")
+        assert (await send("a", "bb", "new")).status_code == 503
+        assert (await send("a", "bb", cache_control="max-age=1, stale-if-error=0")).status_code == 503
+        status = 401
+        assert (await send("a", "bb")).status_code == 401
+        status = 503
+        clock.advance(100)
+        assert (await send("a", "bb")).status_code == 503
+    stats = transport.cache.stats()
+    assert (stats.hits, stats.misses) == (3, 4 + 3 + 2 + 2 + 2)
+    if asynchronous:
+        await client.aclose()
+
+
+def test_one_transport_serves_one_event_loop_after_another(package: Any, cache: Cache) -> None:
+    transport = CachedTransport(cache, share=True)
+
+    async def send(question: str) -> int:
+        client = package.AsyncClient(transport=transport)  # not closed, as an SDK's in a script is not
+        body = {**CHAT, "messages": [{"role": "user", "content": question}]}
+        return int((await client.post(f"{upstream.url}/v1/chat/completions", json=body)).status_code)
+
+    with replies(Scripted([PLAIN])) as upstream:
+        assert [asyncio.run(send(question)) for question in "abc"] == [200] * 3
+    assert len(transport._own_of_loops) == 1 and len(upstream.received) == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import http.client
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from importlib.util import find_spec
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -388,7 +389,13 @@ def test_eight_megabytes_and_an_upstream_that_always_compresses(serve: Serve) ->
 
 @pytest.mark.parametrize(
     ("encoding", "body"),
-    [("x-gzip", gzip.compress(PLAIN)), ("gzip, gzip", gzip.compress(gzip.compress(PLAIN))), ("odd", PLAIN)],
+    [
+        ("x-gzip", gzip.compress(PLAIN)),
+        ("gzip, gzip", gzip.compress(gzip.compress(PLAIN))),
+        ("odd", PLAIN),
+        ("zstd", b"(\xb5/\xfd"),
+        ("br", b"\x1b"),
+    ],
 )
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings"])
 def test_an_encoding_that_the_proxy_cannot_read_comes_as_it_was_sent(
@@ -405,18 +412,38 @@ def test_an_encoding_that_the_proxy_cannot_read_comes_as_it_was_sent(
             assert len(upstream.received) == calls
 
 
-@pytest.mark.skipif(
-    any(find_spec(one) for one in ("backports.zstd", "compression.zstd") if find_spec(one.partition(".")[0])),
-    reason="zstd is installed",
-)
-def test_a_reply_in_an_encoding_that_cannot_be_read_is_refused_with_the_reason(serve: Serve) -> None:
-    sent = [("content-type", "application/json"), ("content-encoding", "zstd")]
-    with Upstream(lambda _: Scripted([PLAIN], 200, sent)) as upstream:
-        url = serve(upstream.url).url
-        refused = posted(url)
-        assert refused.status_code == 502 and "zstd" in refused.json()["error"]["message"]
-        assert posted(url, path="/v1/other").status_code == 200  # passed on as it is
-        assert posted(url).status_code == 502  # not stored
+RAW = zlib.compress(PLAIN)[2:-4]
+DEFLATED = [
+    ("deflate", zlib.compress(PLAIN), 200),
+    ("deflate", RAW, 200),
+    ("gzip", gzip.compress(PLAIN[:50]) + gzip.compress(PLAIN[50:]), 200),
+    ("deflate", zlib.compress(PLAIN)[:-8], 502),
+    ("deflate", RAW[:-8], 502),
+    ("gzip", gzip.compress(PLAIN)[:-1], 502),
+    ("gzip", PLAIN, 502),
+]
+
+
+@pytest.mark.parametrize(("encoding", "body", "status"), DEFLATED)
+@pytest.mark.parametrize("is_chunked", [True, False], ids=["chunked", "with its length"])
+def test_a_compressed_reply_that_is_cut_is_an_error(
+    serve: Serve, encoding: str, body: bytes, status: int, is_chunked: bool
+) -> None:
+    sent = [("content-type", "application/json"), ("content-encoding", encoding)]
+    parts = [body[:7], body[7:]] if is_chunked else [body]
+    with Upstream(lambda _: Scripted(parts, 200, sent)) as upstream:
+        proxy = serve(upstream.url, "--timeout", "5")
+        for _ in range(2):
+            try:
+                reply = posted(proxy.url)
+            except httpx2.RemoteProtocolError:  # it had begun
+                assert status != 200
+                continue
+            assert reply.status_code == status and (status != 200 or reply.content == PLAIN)
+        assert len(upstream.received) == (1 if status == 200 else 2)
+        began = time.monotonic()
+        proxy.stop()
+        assert time.monotonic() - began < 20
 
 
 def test_a_slow_client_gets_all_and_holds_up_nobody(serve: Serve) -> None:
@@ -488,3 +515,104 @@ def test_anthropics_sdk_plain_and_streamed(serve: Serve, provider: Provider) -> 
             with sdk.messages.stream(**request) as stream:
                 texts.append("".join(stream.text_stream))
     assert len(set(texts)) == 1 and texts[0] and provider.count == 1
+
+
+# -- pages of the web ----------------------------------------------------------------------------------------------
+
+FOREIGN = [
+    {"origin": "https://evil.example"},
+    {"origin": "null"},
+    {"sec-fetch-site": "cross-site"},
+    {"host": "rebound.evil.example:8787"},
+    {"host": "localhost.evil.example"},
+]
+OWN = [
+    {},
+    {"origin": "http://localhost:3000", "sec-fetch-site": "cross-site"},
+    {"origin": "http://127.0.0.1:8787"},
+    {"host": "localhost:1"},
+    {"host": "[::1]:1"},
+    {"sec-fetch-site": "same-origin"},
+]
+
+
+@pytest.mark.parametrize("holds_key", [True, False])
+def test_no_page_of_another_site_spends_the_key_of_the_provider(serve: Serve, holds_key: bool) -> None:
+    more: dict[str, Any] = {"env": {"THE_KEY": "sk-real"}} if holds_key else {}
+    with Upstream(lambda _: Scripted([PLAIN])) as upstream:
+        url = serve(upstream.url, *(["--upstream-key-env", "THE_KEY"] if holds_key else []), **more).url
+        assert posted(url).status_code == 200  # what is stored is no page's either
+        for shown in FOREIGN:
+            replies = [
+                httpx2.post(f"{url}/v1/chat/completions", json=CHAT, headers=shown),
+                httpx2.get(f"{url}/v1/files", headers=shown),
+            ]
+            assert {one.status_code for one in replies} == {403 if holds_key else 200}
+            if holds_key:
+                assert "--keys-file" in replies[0].json()["error"]["message"]
+        assert len(upstream.received) == (1 if holds_key else 1 + 2 * len(FOREIGN))
+        for shown in OWN:
+            assert httpx2.post(f"{url}/v1/chat/completions", json=CHAT, headers=shown).status_code == 200
+        assert httpx2.get(f"{url}/health", headers=FOREIGN[0]).status_code == 200
+
+
+# -- settings ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://h/v1?api_key=SECRET",
+        "https://u:SECRET@h/?x",
+        "https://h?key=a@SECRET",
+        "https://u:SEC?RET@h",
+        "https://h/#SECRET",
+    ],
+)
+def test_an_error_about_a_url_shows_no_key(url: str) -> None:
+    with pytest.raises(ConfigError, match="without query or key") as raised:
+        ProxySettings((UpstreamSettings(url),)).check()
+    assert "SEC" not in str(raised.value) and "RET" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("upstreams", "named"),
+    [
+        ([{}, {}], "neither a prefix nor models"),
+        ([{"prefix": "/a"}, {"prefix": "/a"}], "the prefix /a"),
+        ([{"models": ("x", "y")}, {"models": ("y",)}], "the model y"),
+        ([{"models": ("x", "x")}, {}, {"prefix": "/a"}, {"prefix": "/a", "models": ("x",)}], ""),
+    ],
+)
+def test_an_upstream_behind_another_one_is_an_error(upstreams: list[Any], named: str) -> None:
+    settings = ProxySettings(tuple(UpstreamSettings(f"http://{at}", **one) for at, one in enumerate(upstreams)))
+    if not named:
+        settings.check()
+        return
+    with pytest.raises(ConfigError, match=named):
+        settings.check()
+
+
+@pytest.mark.parametrize("path", ["//askonce/stats", "/ASKONCE/stats", "/askonce%2fstats", "/./askonce/stats"])
+def test_a_path_of_the_proxys_own_goes_to_no_provider_however_it_is_written(serve: Serve, path: str) -> None:
+    with Upstream(lambda _: Scripted([PLAIN])) as upstream:
+        url = serve(upstream.url, env={"ASKONCE_PROXY_ADMIN_TOKEN": "admin-token"}).url
+        client = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
+        client.request("GET", path, headers={"authorization": "Bearer admin-token"})
+        assert client.getresponse().status == 404 and not upstream.received
+        client.close()
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/other"])
+async def test_a_reply_without_content_has_no_length(serve: Serve, path: str) -> None:
+    async def replied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}]}")
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(replied, "127.0.0.1", 0)
+    proxy = await asyncio.to_thread(serve, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    reply = await asyncio.to_thread(posted, proxy.url, path=path)
+    assert reply.status_code == 204 and "content-length" not in reply.headers
+    server.close()

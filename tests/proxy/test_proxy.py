@@ -530,3 +530,25 @@ def test_a_key_goes_to_no_other_provider(serve: Serve) -> None:
         assert all("prefix" in one.json()["error"]["message"] for one in refused)
         assert (len(default.received), len(claude.received)) == (1, 2)
         assert httpx2.get(f"{url}/v1/models", headers=KEY, timeout=60).status_code == 200
+
+
+def test_stale_vectors_stand_in_for_those_of_several_texts(serve: Serve) -> None:
+    status = 200
+
+    def script(received: Received) -> Scripted:
+        data = [{"index": at, "embedding": [float(len(one))]} for at, one in enumerate(received.json["input"])]
+        return Scripted([json.dumps({"data": data, "model": "e"}).encode()] if status == 200 else [b"no"], status)
+
+    with Upstream(script) as upstream:
+        url = serve(upstream.url, "--ttl", "1e-9", "--stale-if-error", "600").url
+
+        def send(*texts: str, **headers: str) -> httpx2.Response:
+            return posted(url, {"model": "e", "input": texts}, "/v1/embeddings", **headers)
+
+        send("a", "bb")
+        status = 503
+        reply = send("bb", "a")
+        assert [one["embedding"] for one in reply.json()["data"]] == [[2.0], [1.0]]
+        assert reply.headers["cache-status"].startswith("askonce; fwd=stale; fwd-status=503")
+        refused = [send("a", "new"), send("a", "bb", cache_control="stale-if-error=0")]
+        assert [one.status_code for one in refused] == [503, 503]

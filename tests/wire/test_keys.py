@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from askonce import cache_options
-from askonce.keys.normal_form import Uncacheable
+from askonce.keys.normal_form import Uncacheable, is_credential_in_request
 from askonce.wire.apis import NEUTRAL, STATE, api_of
-from askonce.wire.requests import counts, read_request
+from askonce.wire.counting import counts
+from askonce.wire.requests import read_request
 
 from .requests import CALLER, CHAT, OPENAI, key, wire
 
@@ -23,7 +24,7 @@ plain = st.recursive(
     max_leaves=8,
 )
 names = st.from_regex(r"[a-z][a-z_]{2,12}", fullmatch=True).filter(
-    lambda name: name not in NEUTRAL | STATE | {"model", "messages", "prompt", "tools", "functions", "n"}
+    lambda name: name not in NEUTRAL | STATE | {"model", "messages", "prompt", "tools", "functions", "n", "stop"}
 )
 
 
@@ -157,6 +158,22 @@ def test_cookies_of_a_network_say_nothing() -> None:
     assert key(headers=[("cookie", "__cf_bm=abc.1=; _cfuvid=x")]) == key(headers=[("cookie", "AWSALB=1;")]) == key()
 
 
+@pytest.mark.parametrize(
+    ("url", "same"),
+    [
+        ("https://api.openai.com:443/v1", True),
+        ("https://api.openai.com:80/v1", False),
+        ("https://api.openai.com:8443/v1", False),
+    ],
+)
+def test_the_default_port_is_the_same_as_none(url: str, same: bool) -> None:
+    assert (key(url=f"{url}/chat/completions") == key()) is same
+
+
+def test_a_stop_that_is_null_is_none() -> None:
+    assert key({**CHAT, "stop": None}) == key() != key({**CHAT, "stop": "."})
+
+
 def test_a_user_is_a_scope_of_its_own() -> None:
     assert len({key(), key({**CHAT, "user": "a"}), key({**CHAT, "user": "b"})}) == 3
 
@@ -228,17 +245,33 @@ def test_a_body_that_is_no_object_is_passed_on(body: bytes) -> None:
     "x-tenant x-user-id x-forwarded-user x-portkey-virtual-key x-account accept-language x-client-tenant"
     " x-client-user x-userid x-username x-tenantid x-orgids x-groups x-account-ids x-amzn-oidc-data"
     " x-consumer-id x-consumer-custom-id x-consumer-username x-on-behalf-of x-locale x-portkey-custom-host"
-    " x-portkey-metadata x-litellm-tags x-bf-vk".split(),
+    " x-portkey-metadata x-litellm-tags x-bf-vk x-forwarded-email x-forwarded-client-cert cf-access-jwt-assertion"
+    " x-policy-id x-amzn-bedrock-guardrailidentifier x-amzn-bedrock-guardrailversion helicone-moderations-enabled"
+    " helicone-llm-security-enabled x-snowflake-role x-anything x-session-id cf-aig-metadata x-kong-route".split(),
 )
-def test_headers_that_say_for_whom_a_request_is_count(header: str) -> None:
+def test_headers_that_may_say_for_whom_or_by_which_rules_count(header: str) -> None:
     assert len({key(), key(headers=[(header, "one")]), key(headers=[(header, "two")])}) == 3
+
+
+@given(st.from_regex(r"x-[a-z]{1,3}(-[a-z]{1,3}){0,2}", fullmatch=True))
+def test_a_header_that_is_not_known_counts(name: str) -> None:
+    if counts(name):
+        assert key(headers=[(name, "one")]) != key(headers=[(name, "two")])
+    else:
+        assert name == "x-app" or name.startswith("x-fd-") or "id" in name or is_credential_in_request(name)
 
 
 @pytest.mark.parametrize(
     "header",
     "user-agent x-forwarded-for x-forwarded-host x-stainless-lang accept traceparent x-client-version host"
     " x-user-agent x-openai-client-user-agent anthropic-client-version langsmith-project langsmith-trace"
-    " x-csrf-token".split(),
+    " x-csrf-token tracestate baggage b3 x-b3-traceid sentry-trace x-datadog-trace-id x-cloud-trace-context"
+    " x-amzn-trace-id x-correlation-id x-client-request-id x-ms-client-request-id request-id uber-trace-id"
+    " helicone-request-id helicone-session-id x-portkey-trace-id x-litellm-call-id langfuse_trace_id"
+    " content-type accept-encoding accept-charset origin referer sec-fetch-site dnt priority te date if-none-match"
+    " x-stainless-retry-count x-request-start x-server-timeout x-idempotency-key via forwarded amz-sdk-request"
+    " x-real-ip true-client-ip x-envoy-attempt-count cf-ray cf-connecting-ip cf-connecting-ipv6 cf-ipcountry"
+    " x-goog-api-client http-referer x-title x-ms-date x-timestamp x-claude-code-session-id".split(),
 )
 def test_headers_of_the_connection_and_of_telemetry_do_not_count(header: str) -> None:
     assert key() == key(headers=[(header, "one")])
@@ -322,3 +355,22 @@ def test_for_whom_a_hosted_tool_acts_counts_in_a_namespace_too(url: str, tools: 
         inside = of("ann")
         assert inside != of("bob")
     assert of("ann") == inside
+
+
+# -- what the provider holds ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("more", "is_shared"), [({}, False), ({"store": None}, False), ({"store": False}, True)])
+def test_a_response_that_the_provider_holds_is_its_callers_own(more: dict[str, Any], is_shared: bool) -> None:
+    """Its id can be referred to with the credential alone for which it was made."""
+    body, url = json.dumps({"model": "m", "input": "Hi", **more}).encode(), f"{OPENAI}/responses"
+
+    def key_of(credential: str, *, one_owner: bool = False) -> bytes:
+        headers = [("authorization", credential)] if credential else []
+        read = read_request("POST", url, headers, body, share=True, one_owner=one_owner)
+        assert read is not None
+        return read.form().digest()
+
+    assert (key_of("a") == key_of("b")) is is_shared
+    assert key_of("a") == key_of("a") and key_of("") == key_of("")
+    assert key_of("a", one_owner=True) == key_of("b", one_owner=True)

@@ -177,6 +177,10 @@ def proxy(
     Cached are chat completions, responses, embeddings and Anthropic's messages, plain and streamed. All else is
     passed on. The caller's own key is sent to the provider; callers with different keys share nothing.
 
+    Variables without an option: ASKONCE_PROXY_ADMIN_TOKEN, which /askonce/stats wants to be shown;
+    ASKONCE_PROXY_SECRET, on which the digests of callers' keys depend; ASKONCE_ENCRYPTION_KEYS, which encrypts what
+    is stored.
+
     Settings of the cache that are given neither here nor in the file of --config are those of [tool.askonce].
     """
     try:

@@ -57,7 +57,7 @@ from askonce.provenance.writes import WRITE_LEASE_SECONDS, Writes
 from askonce.stats import Stats, Totals, TotalsBy
 from askonce.storage.chunks import ChunkStorage, places_of
 from askonce.storage.entries import EntryStorage, cost_of
-from askonce.storage.freshness import Freshness
+from askonce.storage.freshness import Freshness, is_refusal
 from askonce.storage.hit_buffer import HitBuffer
 from askonce.storage.local_cache import LocalCache
 from askonce.stores import Client, Store, open_default_store, open_store
@@ -505,6 +505,26 @@ class CacheEngine:
         if any(isinstance(one, Miss) for one in found):
             await self.flow.deletions.follow(driver)
         return found
+
+    def instead_of_many(self, missed: Sequence[tuple[Request, Miss]], error: Exception) -> list[Hit] | None:
+        """The stale answers of misses of `lookup_many`, if one may stand in for each since the model failed.
+
+        They are counted as hits then. One that may be served while a new one is made may be served here, too.
+
+        Args:
+            missed: requests, and what was found for them.
+            error: why no answers could be made.
+        """
+        stale: list[tuple[Request, Hit]] = []
+        for request, miss in missed:
+            rules = request.freshness or self.settings.freshness
+            serves = rules.serves_on_error(miss, error) or (
+                rules.serves_while_revalidating(miss) and not is_refusal(error)
+            )
+            if miss.stale is None or not serves:
+                return None
+            stale.append((request, miss.stale))
+        return [self.flow.hit(request, hit, instead_of_miss=True) for request, hit in stale]
 
     def not_served(self, hits: Iterable[tuple[Request, Hit]]) -> None:
         """Count hits of `lookup_many` as misses: the fresh vectors of their batch are of another length."""

@@ -107,10 +107,18 @@ class Exchange:
         found = dict(zip(requests, looked_up, strict=True))
         hits = {name: one for name, one in found.items() if isinstance(one, Hit)}
         if len(hits) == len(requests):
-            return self._vectors(max(hits.values(), key=lambda hit: hit.age_seconds), hits)
+            return self._vectors(hits)
         if wire.directives.only_if_cached:
             return self._nothing()
-        return await self._missing(requests, hits)
+        try:
+            return await self._missing(requests, hits)
+        except Exception as error:
+            if self._failed is None:  # it was not the upstream
+                raise
+            instead = embeddings.stale_instead(side.engine, requests, found, error)
+            if instead is None:
+                raise
+            return self._vectors(instead)
 
     async def _one_embedding(self, cacheable: Request) -> httpx2.Response:
         """A single text, or one that is given several times: others wait while it is embedded."""
@@ -120,7 +128,7 @@ class Exchange:
 
         got = await self._side.answer(cacheable, lambda: self._fetched(self._request), packed)
         if isinstance(got, Hit):
-            return self._vectors(got, {embeddings.name_of((embeddings.texts_in(self._wire) or [""])[0]): got})
+            return self._vectors({embeddings.name_of((embeddings.texts_in(self._wire) or [""])[0]): got})
         return self._fresh(got.response)
 
     async def _missing(self, requests: dict[bytes, Request], hits: dict[bytes, Hit]) -> httpx2.Response:
@@ -155,7 +163,8 @@ class Exchange:
         )  # fmt: skip
         return made
 
-    def _vectors(self, oldest: Hit, hits: dict[bytes, Hit]) -> httpx2.Response:
+    def _vectors(self, hits: dict[bytes, Hit]) -> httpx2.Response:
+        oldest = embeddings.oldest_of(hits.values())
         body = embeddings.reply_of_both(self._wire, embeddings.texts_in(self._wire) or [], hits, {})
         about = headers.of_hit(oldest, self._side.engine.settings.clock(), self._failed)
         stored: StoredVector = oldest.value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import weakref
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -62,17 +64,20 @@ class CachedTransport(_Transport):
         self.cache = shared_cache(store, settings)
         self._share, self._given = share, transport
         self._own: dict[str, Any] = {}
+        self._own_of_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Any]]
+        self._own_of_loops = weakref.WeakKeyDictionary()
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Answer a request of a synchronous client."""
-        side = SyncSide(self.cache.engine, self._given or self._own_transport(request, "HTTPTransport"))
+        side = SyncSide(self.cache.engine, self._given or _made(self._own, request, "HTTPTransport"))
         if is_known := api_of(request.method, request.url.path) is not None:
             request.read()
         return run(self._response(request, side, is_known))
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Answer a request of an asynchronous client."""
-        side = AsyncSide(self.cache.engine, self._given or self._own_transport(request, "AsyncHTTPTransport"))
+        transport = self._given or _made(self._own_of_loop(), request, "AsyncHTTPTransport")
+        side = AsyncSide(self.cache.engine, transport)
         if is_known := api_of(request.method, request.url.path) is not None:
             await request.aread()
         return await self._response(request, side, is_known)
@@ -94,13 +99,16 @@ class CachedTransport(_Transport):
             say(response, of_forwarded("bypass", detail="unreadable"))
         return response
 
-    def _own_transport(self, request: httpx2.Request, name: str) -> Any:
-        """The package's own transport, made when it is first needed."""
-        package = package_of(request)
-        place = f"{package.__name__}.{name}"
-        if place not in self._own:
-            self._own.setdefault(place, getattr(package, name)())
-        return self._own[place]
+    def _own_of_loop(self) -> dict[str, Any]:
+        """The transports of the running event loop: connections of one are of no use to another."""
+        loop = asyncio.get_running_loop()
+        own = self._own_of_loops.get(loop)
+        if own is None:
+            for one in list(self._own_of_loops):
+                if one.is_closed():  # whose connections would hold it
+                    self._own_of_loops.pop(one, None)
+            own = self._own_of_loops.setdefault(loop, {})
+        return own
 
     def close(self) -> None:
         """Close the transport that sends."""
@@ -109,8 +117,8 @@ class CachedTransport(_Transport):
                 transport.close()
 
     async def aclose(self) -> None:
-        """Asynchronous `close`."""
-        for transport in filter(None, (self._given, *self._own.values())):
+        """Asynchronous `close`: of what sends on the running event loop."""
+        for transport in filter(None, (self._given, *self._own_of_loop().values())):
             if hasattr(transport, "aclose"):
                 await transport.aclose()
 
@@ -135,3 +143,12 @@ class CachedTransport(_Transport):
         traceback: TracebackType | None = None,
     ) -> None:
         await self.aclose()
+
+
+def _made(own: dict[str, Any], request: httpx2.Request, name: str) -> Any:
+    """The own transport of a request's package, made when it is first needed."""
+    package = package_of(request)
+    place = f"{package.__name__}.{name}"
+    if place not in own:
+        own.setdefault(place, getattr(package, name)())
+    return own[place]

@@ -338,7 +338,8 @@ def _shown(head: Head, wire: WireRequest, why: headers.Forwarded, follows: bool)
     if not follows:
         return [*head.raw, status]
     lasting = {name.lower() for name, _ in headers.lasting(head.headers, shared=wire.is_shared)} | {
-        "content-length"
+        "content-length",
+        "content-encoding",
     }
     return [*((name, value) for name, value in head.raw if name.decode("latin-1").lower() in lasting), status]
 
@@ -354,7 +355,9 @@ async def say(call: ProxyCall, error: Refused | UpstreamFailed, why: headers.For
         return
     raw = [pair for pair in error.head.raw if pair[0].lower() != b"content-length"]
     status = headers.of_forwarded(why, status=error.head.status)[1].encode()
-    about = [(b"cache-status", status), (b"content-length", b"%d" % len(error.body))]
+    about = [(b"cache-status", status)]
+    if error.head.status not in (204, 304):  # which have none
+        about.append((b"content-length", b"%d" % len(error.body)))
     await call.start(error.head.status, [*raw, *about])
     await call.finish(error.body)
 

@@ -14,6 +14,7 @@ from askonce.errors import ConfigError
 from askonce.options import cache_options
 from askonce.proxy.admin import TOKEN_VARIABLE, Admin
 from askonce.proxy.answers import Answers
+from askonce.proxy.browsers import foreign_in
 from askonce.proxy.call import ClientLeft, Message, ProxyCall
 from askonce.proxy.config import GRACE_SECONDS, ProxySettings
 from askonce.proxy.embeddings import Embeddings
@@ -46,6 +47,8 @@ class ProxyApp:
         settings.check()
         self._settings = settings
         self._keys = None if settings.keys_file is None else read_keys(settings.keys_file)
+        holds_key = any(one.key_env for one in settings.upstreams)
+        self._is_open = holds_key and self._keys is None  # who reaches it spends the provider's key
         self._secret = hashlib.blake2b(os.environ.get(SECRET_VARIABLE, "").encode()).digest()
         self.cache = Cache(settings.store, **settings.cache)
         self._admin = Admin(self.cache, os.environ.get(TOKEN_VARIABLE, ""))
@@ -101,6 +104,10 @@ class ProxyApp:
             return
         if is_own(call.path):
             await self._admin.respond(call)
+            return
+        if self._is_open and (foreign := foreign_in(call)) is not None:
+            hint = f"a web page may not spend the provider's key ({foreign}): call 127.0.0.1, or give --keys-file"
+            await call.refuse(403, hint, "forbidden")
             return
         key: ProxyKey | None = None
         if self._keys is not None and (key := self._keys.find(shown_key(call.headers))) is None:

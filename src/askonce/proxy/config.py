@@ -86,6 +86,7 @@ class ProxySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
                 raise ConfigError(f"a prefix is a path such as /openai, got {one.prefix!r}")
             if one.prefix and is_own(one.prefix):
                 raise ConfigError(f"{one.prefix} is the proxy's own, and no prefix of an upstream")
+        _check_each_is_served(self.upstreams)
         if not 0 <= self.port < 65536 or self.workers < 1:
             raise ConfigError("port is a number below 65536, and workers is at least 1")
         if not (self.connect_timeout > 0 and self.timeout > 0 and self.max_body_bytes > 0):
@@ -102,6 +103,22 @@ class ProxySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
             raise ConfigError("with keys of its own the proxy needs the provider's: give --upstream-key-env")
 
 
+def _check_each_is_served(upstreams: tuple[UpstreamSettings, ...]) -> None:
+    """See that no upstream stands behind another one for the same requests.
+
+    Raises:
+        ConfigError: one does.
+    """
+    taken: set[tuple[str, str]] = set()
+    for one in upstreams:
+        for pair in {(one.prefix, pattern) for pattern in one.models or ("",)}:
+            if pair in taken:
+                names = [f"the prefix {pair[0]}" * bool(pair[0]), f"the model {pair[1]}" * bool(pair[1])]
+                which = " and ".join(filter(None, names)) or "neither a prefix nor models"
+                raise ConfigError(f"two upstreams have {which}: the second one would get no request")
+            taken.add(pair)
+
+
 def _check_url(url: str) -> None:
     """See that an upstream's URL is one.
 
@@ -114,10 +131,10 @@ def _check_url(url: str) -> None:
     except ValueError:
         is_one = False
     if not is_one or _NOT_OF_AN_UPSTREAM.search(url):
-        shown = url.rpartition("@")[2]  # without a password
+        shown = "one that may hold a key" if re.search("[?#@]", url) else repr(url)
         several = "; write spaces between several" if re.search("[,;]", url) else ""
         raise ConfigError(
-            f"an upstream is a URL such as https://api.openai.com, without query or key, got {shown!r}{several}"
+            f"an upstream is a URL such as https://api.openai.com, without query or key, got {shown}{several}"
         )
 
 

@@ -59,7 +59,13 @@ class Embeddings:
                 elif only_if_cached:
                     await call.say(nothing_cached())
                 else:
-                    await self._missing(call, wire, target, body, requests, hits, why)
+                    try:
+                        await self._missing(call, wire, target, body, requests, hits, why)
+                    except (Refused, UpstreamFailed) as error:
+                        instead = embeddings.stale_instead(self._engine, requests, found, error)
+                        if instead is None:
+                            raise
+                        await self._from_cache(call, wire, instead, error)
         except (Refused, UpstreamFailed) as error:
             await say(call, error, why)
 
@@ -148,7 +154,7 @@ class Embeddings:
     async def _from_cache(
         self, call: ProxyCall, wire: WireRequest, hits: dict[bytes, Hit], failure: Exception | None = None
     ) -> None:
-        oldest = max(hits.values(), key=lambda hit: hit.age_seconds)
+        oldest = embeddings.oldest_of(hits.values())
         stored: embeddings.StoredVector = oldest.value
         body = embeddings.reply_of_both(wire, embeddings.texts_in(wire) or [], hits, {})
         about = headers.of_hit(oldest, self._engine.settings.clock(), status_of(failure))

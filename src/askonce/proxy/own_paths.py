@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import functools
 from importlib.resources import files
+from urllib.parse import unquote
 
 OPENAPI = "/askonce/openapi.json"
 PATHS = frozenset({"/health", "/ready", "/askonce/stats", OPENAPI})
 
 
 def is_own(path: str) -> bool:
-    """Whether a path goes to no provider: it is one of `PATHS`, or below ``/askonce``."""
-    return path in PATHS or path == "/askonce" or path.startswith("/askonce/")
+    """Whether a path goes to no provider: it is one of `PATHS`, or below ``/askonce``, however that is written."""
+    if path in PATHS:
+        return True
+    if "askonce" not in path.lower() and "%" not in path:
+        return False
+    parts = unquote(path).lower().replace("\\", "/").split("/")
+    return next((one for one in parts if one not in ("", ".")), "") == "askonce"
 
 
 @functools.cache

@@ -103,8 +103,11 @@ class RequestReader:
         target = UpstreamTarget(upstream, f"{url}?{call.query}" if call.query else url)
         if body is None:
             return ReadRequest(models, target)
-        share = self._share or upstream.key_env is not None  # whose key is the proxy's, it answers all alike
-        wire = read_request(call.method, target.url, call.headers, body, share=share, secret=self._secret)
+        one = upstream.key_env is not None  # whose key is the proxy's, it answers all alike
+        share = self._share or one
+        wire = read_request(
+            call.method, target.url, call.headers, body, share=share, one_owner=one, secret=self._secret
+        )
         return ReadRequest(models, target, wire, whole is not None, others)
 
 

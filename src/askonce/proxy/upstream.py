@@ -16,6 +16,7 @@ from yarl import URL
 
 from askonce.keys.normal_form import is_credential_in_request
 from askonce.proxy.config import ProxySettings, UpstreamSettings
+from askonce.proxy.decoding import DECODED, Decoder, Undecodable
 from askonce.proxy.tenants import header_of_key
 from askonce.wire.directives import OWN
 from askonce.wire.scope import Headers
@@ -26,8 +27,6 @@ _OF_ONE_CONNECTION = frozenset(
 )
 _NOT_SENT = _OF_ONE_CONNECTION | OWN | {"host", "expect", "content-length"}
 _VERSION = re.compile(r"/v\d+(beta\d*)?/")
-_DECODED = frozenset({"gzip", "deflate", "br", "zstd"})
-"""The content encodings that the client decodes; any other is passed on as it comes, and not stored."""
 _PARENT = re.compile(r"(^|[/\\]|%2f|%5c)(\.|%2e){2}($|[/\\;]|%2f|%5c|%3b)", re.IGNORECASE)
 _IDLE_SECONDS = 15.0
 _LONGEST_HEADER = 65_536
@@ -79,7 +78,7 @@ class Reply:
 
     Args:
         response: of the client.
-        decoded: its body comes without its content encoding, if that is one of `_DECODED`.
+        decoded: its body comes without its content encoding, if that is one of `DECODED`.
 
     Attributes:
         head: its head.
@@ -92,8 +91,9 @@ class Reply:
         dropped.add(b"date")
         encodings = response.headers.getall("content-encoding", ())
         self.is_encoded = any(one.lower() != "identity" for one in encodings)
-        if decoded and len(encodings) == 1 and encodings[0].lower() in _DECODED:
-            self.is_encoded = False
+        self._encoding: str | None = None
+        if decoded and len(encodings) == 1 and encodings[0].lower() in DECODED:
+            self.is_encoded, self._encoding = False, encodings[0].lower()
             dropped |= {b"content-encoding", b"content-length"}
         self.head = Head(
             response.status, [(name, value) for name, value in response.raw_headers if name.lower() not in dropped]
@@ -105,9 +105,14 @@ class Reply:
         Raises:
             UpstreamFailed: it broke off.
         """
+        decoder = Decoder(self._encoding)
         try:
             async for part in self._response.content.iter_any():
-                yield part
+                for piece in decoder.parts(part):
+                    yield piece
+            decoder.end()
+        except Undecodable as error:
+            raise UpstreamFailed(502, f"the upstream's reply cannot be read: {error}") from error
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise _failed(error) from error
 
@@ -127,19 +132,15 @@ class Upstreams:
         self._settings = settings
         self._keys = {one.key_env: os.environ[one.key_env] for one in settings.upstreams if one.key_env}
         # No answer waits for a free connection; how many requests a provider takes, it says itself (429).
-        self._connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS)
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS)
         self._proxies = urllib.request.getproxies()  # not by aiohttp, which would send what ~/.netrc holds, too
-        self._as_is, self._decoding = self._session(False), self._session(True)
-
-    def _session(self, decodes: bool) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=self._connector,
-            connector_owner=False,
-            auto_decompress=decodes,
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            auto_decompress=False,  # a body that its decoder cannot read to the end would never end
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("User-Agent", "Accept", "Content-Type", "Accept-Encoding"),
             timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=self._settings.connect_timeout, sock_read=self._settings.timeout
+                total=None, sock_connect=settings.connect_timeout, sock_read=settings.timeout
             ),
             max_line_size=_LONGEST_HEADER,
             max_field_size=_LONGEST_HEADER,
@@ -147,9 +148,7 @@ class Upstreams:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._as_is.close()
-        await self._decoding.close()
-        await self._connector.close()
+        await self._session.close()
 
     def of_path(self, path: str) -> list[tuple[UpstreamSettings, str]]:
         """The upstreams of a path, each with its whole URL: those with its prefix, else those without."""
@@ -196,9 +195,8 @@ class Upstreams:
             passed.append(("accept-encoding", "identity"))
         if not isinstance(body, (bytes, type(None))):
             passed += [pair for pair in headers if pair[0] == "content-length"]
-        session = self._decoding if decoded else self._as_is
         try:
-            response = await session.request(
+            response = await self._session.request(
                 method,
                 URL(url, encoded=True),
                 headers=passed,
@@ -270,6 +268,6 @@ def _failed(error: BaseException) -> UpstreamFailed:
         return UpstreamFailed(504, "the upstream did not respond in time")
     if isinstance(error, aiohttp.ClientConnectorError):
         return UpstreamFailed(502, f"the upstream cannot be reached ({type(error.os_error).__name__})")
-    if isinstance(error, aiohttp.ClientResponseError):  # such as an encoding that was not requested
+    if isinstance(error, aiohttp.ClientResponseError):
         return UpstreamFailed(502, f"the upstream's reply cannot be read ({error.message})")
     return UpstreamFailed(502, f"the upstream broke off ({type(error).__name__})")

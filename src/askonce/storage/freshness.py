@@ -41,6 +41,16 @@ class Freshness(msgspec.Struct, frozen=True):
         """Whether stale answers would be served, and none becomes stale by these rules alone."""
         return self.ttl_seconds is None and (self.stale_while_revalidate_seconds or self.stale_if_error_seconds) > 0
 
+    def within(self, seconds: float) -> Freshness:
+        """Rules by which no answer is served that is older than so many seconds; its time to live is no longer."""
+        left = seconds - (self.ttl_seconds or 0.0)
+        return msgspec.structs.replace(
+            self,
+            stale_while_revalidate_seconds=min(self.stale_while_revalidate_seconds, left),
+            stale_if_error_seconds=min(self.stale_if_error_seconds, left),
+            max_stale_seconds=min(self.max_stale_seconds, left),
+        )
+
     def fresh_until(self, now: float, requested_ttl_seconds: float | None) -> float | None:
         """Until when an answer made now is fresh."""
         ttl = self.ttl_seconds if requested_ttl_seconds is None else requested_ttl_seconds

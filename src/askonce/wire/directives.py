@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from askonce.engine.settings import CheckedSettings
 from askonce.errors import ConfigError
-from askonce.options import cache_options, check_name
+from askonce.options import cache_options, check_name, options_in_effect
 from askonce.storage.freshness import Freshness
 from askonce.wire.scope import Headers
 
@@ -51,23 +51,35 @@ class Directives(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()
     sample: int = 0
 
-    def applied(self, settings: CheckedSettings, make: Callable[[Freshness | None], T]) -> T:
+    def applied(
+        self, settings: CheckedSettings, make: Callable[[Freshness | None], T], longest: float | None = None
+    ) -> T:
         """What is made with these directives in effect.
 
         Args:
             settings: of the cache.
             make: is given the rules of freshness, ``None`` if they are those of the cache.
+            longest: seconds after which an answer is of no use to anybody, whatever is set.
         """
-        if self is _NONE:
+        if self is _NONE and longest is None:
             return make(None)
+        ttl = self.ttl
+        if longest is not None:
+            wanted = options_in_effect.get().ttl_seconds if ttl is None else ttl
+            wanted = settings.freshness.ttl_seconds if wanted is None else wanted
+            ttl = longest if wanted is None else min(wanted, longest)
         with cache_options(
-            ttl=self.ttl,
+            ttl=ttl,
             refresh=self.refresh or None,
             bypass=self.bypass or None,
             tags=self.tags,
             namespace=UNSET if self.namespace is None else self.namespace,
         ) as options:
-            return make(self.freshness(settings.freshness, options.ttl_seconds))
+            rules = self.freshness(settings.freshness, options.ttl_seconds)
+            if longest is not None:
+                rules = rules or msgspec.structs.replace(settings.freshness, ttl_seconds=ttl)
+                rules = rules.within(longest)
+            return make(rules)
 
     def freshness(self, rules: Freshness, ttl: float | None) -> Freshness | None:
         """The rules for this request; ``None`` if they are those of the cache.

@@ -14,7 +14,7 @@ import msgspec
 
 from askonce.engine.engine import CacheEngine
 from askonce.engine.request import Request
-from askonce.entries.entry import Answer, Hit, Usage
+from askonce.entries.entry import Answer, Hit, Miss, Usage
 from askonce.entries.vectors import are_mixed, oddity
 from askonce.keys.normal_form import NormalForm, is_credential, plain, request_form
 from askonce.storage.freshness import Freshness
@@ -126,6 +126,33 @@ def not_stored(texts: Sequence[Any], hits: Mapping[bytes, Hit]) -> list[Any]:
     if not hits:
         return list(texts)
     return [text for name, text in {name_of(one): one for one in texts}.items() if name not in hits]
+
+
+def stale_instead(
+    engine: CacheEngine, requests: Mapping[bytes, Request], found: Mapping[bytes, Hit | Miss], error: Exception
+) -> dict[bytes, Hit] | None:
+    """What was found for each text, stale where it must be, since the provider failed; ``None`` if not for each.
+
+    Args:
+        engine: the cache's.
+        requests: of `requests_to`.
+        found: for each of them.
+        error: how the provider failed.
+    """
+    hits = {name: one for name, one in found.items() if isinstance(one, Hit)}
+    missed = [(requests[name], one) for name, one in found.items() if isinstance(one, Miss)]
+    stale = [one.stale for _, one in missed if one.stale is not None]
+    if are_mixed(_lengths([*hits.values(), *stale])):
+        return None
+    instead = engine.instead_of_many(missed, error)
+    if instead is None:
+        return None
+    return hits | dict(zip((name for name in found if name not in hits), instead, strict=True))
+
+
+def oldest_of(hits: Collection[Hit]) -> Hit:
+    """The one that a reply made of them speaks of: the oldest, of the stale ones if there are any."""
+    return max(hits, key=lambda hit: (hit.kind == "stale", hit.age_seconds))
 
 
 def body_for(wire: WireRequest, missing: Sequence[Any]) -> bytes:

@@ -65,7 +65,7 @@ def request_to(engine: CacheEngine, wire: WireRequest) -> Request | None:
             freshness=rules,
         )
 
-    return wire.directives.applied(engine.settings, made)
+    return wire.directives.applied(engine.settings, made, wire.longest_seconds)
 
 
 def packed(wire: WireRequest, status: int, headers: Headers, body: bytes) -> Answer | None:

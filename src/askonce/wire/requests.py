@@ -6,7 +6,6 @@ import functools
 import hashlib
 import itertools
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +26,7 @@ from askonce.keys.normal_form import (
 )
 from askonce.keys.server_state import refuse_server_state
 from askonce.wire.apis import NEUTRAL, STATE, Api, api_of
+from askonce.wire.counting import counts
 from askonce.wire.directives import OWN, Directives, read_directives
 from askonce.wire.members import is_ambiguous
 from askonce.wire.scope import Headers, has_cookie, is_credential_header, query_of, scope_of
@@ -41,19 +41,10 @@ _PROMPT_FIELDS: dict[Api, tuple[str, ...]] = {
     "responses": ("input", "instructions"),
     "embeddings": ("input",),
 }
-_COUNTS = re.compile(
-    r"(^|-)((org|organi[sz]ation|project|provider|model|deployment|workspace|tenant|user|account|customer|consumer|team"
-    r"|group)s?(-?(id|name|key|ref)s?)?|version|beta|config|region|target|route|endpoint|features?|email|virtual|language"
-    r"|principal|identity|assertion|oidc|locale|behalf|upstream|backend|destination|vk|portkey-metadata|litellm-tags"
-    r"|(custom|base|api)-(host|url|base))(-|$)"
-)
-"""Headers, by a word in their names, that say whose model answers, which version of it, or for whom."""
-_TELEMETRY = re.compile(
-    r"(x-stainless|x-fern|x-goog-api-client|(x-|anthropic-|openai-)?client-(name|version|platform|os|arch|language)|sec|askonce|x-b3"
-    r"|langsmith)(-.*)?"
-    r"|x-client"
-    r"|(.+-)?user-agent|x-forwarded-(for|by|host|port|prefix|proto|scheme|server)"
-)
+
+
+_HELD_SECONDS = 29 * 86_400.0
+"""OpenAI holds a response for thirty days, so that a later request can refer to its id."""
 
 
 class WireRequest(msgspec.Struct, eq=False):
@@ -69,6 +60,7 @@ class WireRequest(msgspec.Struct, eq=False):
         directives: what it demands of the cache.
         has_cookie: it shows a cookie.
         is_shared: it may be answered by what other callers were answered.
+        has_one_owner: all who share are one to the provider, which is sent the same credential for all.
     """
 
     api: Api
@@ -80,6 +72,7 @@ class WireRequest(msgspec.Struct, eq=False):
     directives: Directives
     has_cookie: bool = False
     is_shared: bool = False
+    has_one_owner: bool = False
     _form: NormalForm | None = None
     _digest: bytes = b""
 
@@ -104,6 +97,16 @@ class WireRequest(msgspec.Struct, eq=False):
         """The name of the model."""
         name = self.body.get("model")
         return name if isinstance(name, str) else None
+
+    @property
+    def longest_seconds(self) -> float | None:
+        """For how long an answer is of use at most: a response that the provider holds, until it forgets it."""
+        return _HELD_SECONDS if self._is_held else None
+
+    @property
+    def _is_held(self) -> bool:
+        """Whether the provider holds the answer for its caller to refer to: also if ``store`` is left out."""
+        return self.api == "responses" and self.body.get("store") is not False
 
     def digest(self) -> tuple[bytes, str | None]:
         """The digest of its normal form, and the model.
@@ -168,7 +171,7 @@ class WireRequest(msgspec.Struct, eq=False):
                 name: ", ".join(value for _, value in pairs)
                 for name, pairs in itertools.groupby(self.headers, _name)
             },
-            "scope": None if self.is_shared else self.scope,
+            "scope": None if self.is_shared and (self.has_one_owner or not self._is_held) else self.scope,
             "sample": self.directives.sample,
         }
 
@@ -181,7 +184,7 @@ class WireRequest(msgspec.Struct, eq=False):
         """
         form: dict[str, Any] = {}
         for name, value in self.body.items():
-            if name in _PROMPT_FIELDS[self.api] or name in others:
+            if name in _PROMPT_FIELDS[self.api] or name in others or (name == "stop" and value is None):
                 continue
             if name == "stream_options" and isinstance(value, dict) and value.keys() - _OF_DELIVERY:
                 form[name] = plain({inner: one for inner, one in value.items() if inner not in _OF_DELIVERY})
@@ -197,7 +200,14 @@ class WireRequest(msgspec.Struct, eq=False):
 
 
 def read_request(
-    method: str, url: str, headers: Headers, body: bytes, *, share: bool = False, secret: bytes = b""
+    method: str,
+    url: str,
+    headers: Headers,
+    body: bytes,
+    *,
+    share: bool = False,
+    one_owner: bool = False,
+    secret: bytes = b"",
 ) -> WireRequest | None:
     """A request, if it calls an API that is known and reads one way; ``None``: it is passed on as it is.
 
@@ -206,7 +216,9 @@ def read_request(
         url: the whole URL upstream.
         headers: of the request.
         body: all of it.
-        share: answers are shared by all callers, whatever their credentials.
+        share: answers are shared by all callers, whatever their credentials; those that the provider holds, only
+            by callers of one credential.
+        one_owner: the provider is sent the same credential for all callers.
         secret: see `scope_of`.
 
     Raises:
@@ -223,7 +235,7 @@ def read_request(
     query = query_of(parts.query)
     return WireRequest(
         api,
-        f"{parts.scheme}://{host.lower()}{parts.path.rstrip('/')}",
+        f"{parts.scheme}://{_without_default_port(parts.scheme, host.lower())}{parts.path.rstrip('/')}",
         tuple(sorted((pair for pair in query if not is_credential_in_request(pair[0])), key=_name)),
         tuple(sorted(((name.lower(), value.strip()) for name, value in headers if counts(name)), key=_name)),
         read,
@@ -231,7 +243,12 @@ def read_request(
         read_directives(headers),
         has_cookie(headers),
         share,
+        one_owner,
     )
+
+
+def _without_default_port(scheme: str, host: str) -> str:
+    return host.removesuffix({"https": ":443", "http": ":80"}.get(scheme, ""))
 
 
 def _name(pair: tuple[str, str]) -> str:
@@ -279,17 +296,6 @@ def is_read(header: bytes) -> bool:
 
 
 _OF_CACHE = frozenset({"cookie", "cache-control", "pragma", "connection"})
-
-
-@functools.lru_cache(maxsize=1024)
-def counts(header: str) -> bool:
-    """Whether a header of that name is part of the key."""
-    name = header.lower().replace("_", "-")
-    return (
-        _COUNTS.search(name) is not None
-        and _TELEMETRY.fullmatch(name) is None
-        and not is_credential_in_request(name)
-    )
 
 
 def _tools_form(tools: Body, left_out: list[str]) -> Body:
