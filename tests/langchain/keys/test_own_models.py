@@ -7,6 +7,7 @@ import enum
 import functools
 import itertools
 import logging
+import random
 import sqlite3
 import threading
 import types
@@ -241,6 +242,7 @@ DISTINCT = [
     lambda: [SimpleNamespace(a=1), SimpleNamespace(a=2)],
     lambda: [functools.partial(str, "a"), functools.partial(str, "b")],
     lambda: [ZoneInfo("Europe/Berlin"), ZoneInfo("Europe/Paris")],
+    lambda: [random.Random(0), random.Random(1)],
     lambda: [lambda: "a", lambda: "b", Helper("a").say, Helper("b").say],
     lambda: [functools.lru_cache(lambda: "a"), functools.lru_cache(lambda: "b")],
     lambda: [RunnableLambda(lambda _: "a"), RunnableLambda(lambda _: "b")],

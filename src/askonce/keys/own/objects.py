@@ -27,10 +27,9 @@ _OF_THE_PROGRAM = frozenset(
     " typing_extensions loguru structlog tqdm rich opentelemetry prometheus_client sentry_sdk anyio tenacity"
     " unittest".split()
 )
-# What they hold is another number each time.
+# What they hold is another number each time. The seed of a `random.Random` counts: its state can be read.
 _OF_CHANCE = frozenset(
-    "random.Random numpy.random._generator.Generator numpy.random.mtrand.RandomState"
-    " numpy.random.bit_generator.BitGenerator".split()
+    "numpy.random._generator.Generator numpy.random.mtrand.RandomState numpy.random.bit_generator.BitGenerator".split()
 )
 # Clients, and what else is known by the name of its class or of one of its bases, in packages that answer nothing.
 _CLIENT = (  # compiled when it is needed first
