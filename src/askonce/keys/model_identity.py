@@ -264,7 +264,8 @@ def fingerprint_of(model: Any) -> tuple[object, list[object]]:
         shown: list[object] = []
         for item in items:
             if type(item) in _SCALARS or (copies and type(item) is list):
-                shown.append((type(item), item))  # 1 is not True
+                # 1 is not True, and -0.0 not 0.0
+                shown.append((type(item), item if item != 0 or type(item) is not float else str(item)))
                 continue
             if type(item) is bytearray:
                 shown.append((bytearray, bytes(item)))

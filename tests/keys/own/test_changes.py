@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import textwrap
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import openai
 import pytest
 
 from askonce.keys.own.bytecode import changed_in
@@ -376,3 +377,217 @@ def test_a_header_that_the_code_sets_for_each_request_is_none_of_the_settings() 
     observed.record()
     assert observed.is_current()
     assert read()[0] == before
+
+
+FILLED_IN = {
+    "a variable": (
+        """
+        tone = None
+        def get():
+            global tone
+            if tone is None: tone = "formal"
+            return tone
+        """,
+        "tone = 'rude'",
+    ),
+    "an item": (
+        """
+        held = {}
+        def get():
+            if "tone" not in held: held["tone"] = "formal"
+            return held["tone"]
+        """,
+        "held['tone'] = 'rude'",
+    ),
+    "an item by default": (
+        "held = {}\ndef get(): return held.setdefault('tone', 'formal')",
+        "held['tone'] = 'rude'",
+    ),
+    "an attribute": (
+        """
+        class Held:
+            tone = None
+            def get(self):
+                if self.tone is None: self.tone = "formal"
+                return self.tone
+        held = Held()
+        def get(): return held.get()
+        """,
+        "held.tone = 'rude'",
+    ),
+    "an attribute of a class": (
+        """
+        class Held:
+            tone = None
+            @classmethod
+            def get(cls):
+                if cls.tone is None: cls.tone = "formal"
+                return cls.tone
+        def get(): return Held.get()
+        """,
+        "Held.tone = 'rude'",
+    ),
+    "what an object holds": (
+        """
+        import types
+        held = None
+        def get():
+            global held
+            if held is None: held = types.SimpleNamespace(tone="formal")
+            return held.tone
+        """,
+        "held.tone = 'rude'",
+    ),
+    "a client": (
+        """
+        import httpx
+        held = {}
+        def get():
+            if "client" not in held: held["client"] = httpx.Client(base_url="http://a")
+            return held["client"].base_url
+        """,
+        "held['client'].base_url = 'http://b'",
+    ),
+    "a client for each name": (
+        """
+        import httpx
+        held = {}
+        def client(name):
+            if name not in held: held[name] = httpx.Client(base_url="http://a")
+            return held[name]
+        def get(): return client("a").base_url
+        """,
+        "held['a'] = httpx.Client(base_url='http://b')",
+    ),
+    "a list": (
+        """
+        held = []
+        def get():
+            if not held: held.extend(["formal"])
+            return held
+        """,
+        "held[0] = 'rude'",
+    ),
+    "what a cached function makes": (
+        """
+        import functools, types
+        @functools.lru_cache
+        def settings(): return types.SimpleNamespace(tone="formal")
+        def get(): return settings().tone
+        """,
+        "settings().tone = 'rude'",
+    ),
+    "a setting beside counters": (
+        """
+        held = {"tone": "formal", "calls": 0}
+        def count(what): held[what] += 1
+        def get():
+            count("calls")
+            return held["tone"]
+        """,
+        "held['tone'] = 'rude'",
+    ),
+    "a setting beside what is updated": (
+        """
+        held = {"tone": "formal", "calls": 0}
+        def get():
+            held.update(calls=held["calls"] + 1)
+            return held["tone"]
+        """,
+        "held['tone'] = 'rude'",
+    ),
+    "a package's variable": (
+        "import openai\ndef get(): return openai.chat",
+        "openai.base_url = 'http://b'",
+    ),
+    "a package's variable that is imported by the function": (
+        "def get():\n    import openai\n    return openai",
+        "import openai; openai.base_url = 'http://b'",
+    ),
+    "a document's metadata": (
+        "from llama_index.core.schema import TextNode\nheld = [TextNode(text='a', metadata={})]\n"
+        "def get(): return held",
+        "held[0].metadata['tone'] = 'rude'",
+    ),
+    "what is set on a member of an enumeration": (
+        "import enum\nclass Tone(enum.Enum):\n    SHORT = 1\ndef get(): return Tone.SHORT",
+        "Tone.SHORT.prompt = 'rude'",
+    ),
+    "a path's class": (
+        "import pathlib\nheld = pathlib.Path('a')\ndef get(): return held",
+        "held = pathlib.PurePath('a')",
+    ),
+    "an ellipsis": ("held = {'a': None}\ndef get(): return held", "held['a'] = ..."),
+    "another singleton": ("held = {'a': ...}\ndef get(): return held", "held['a'] = NotImplemented"),
+}
+
+
+@pytest.fixture
+def _module_settings() -> Iterator[None]:
+    yield
+    openai.base_url = None
+
+
+@pytest.mark.usefixtures("_module_settings")
+@pytest.mark.parametrize(("source", "change"), FILLED_IN.values(), ids=FILLED_IN)
+def test_what_the_application_sets_after_a_call_counts(source: str, change: str) -> None:
+    module = executed(
+        textwrap.dedent(source) + "\nclass Model:\n    def answer(self, more=''):\n        return get()\n"
+    )
+
+    def read() -> tuple[str | None, Observations]:
+        with collecting() as observed:
+            return code_of(module.Model), observed
+
+    before, observed = read()
+    for _ in range(3):
+        module.Model().answer()
+        observed.record()
+        assert observed.is_current()
+        assert read()[0] == before
+    exec(change, module.__dict__)
+    assert not observed.is_current()
+    assert read()[0] != before
+
+
+def test_what_is_another_after_each_call_is_no_setting() -> None:
+    module = executed("""
+        import uuid
+        last, by_name = "", {}
+        class Model:
+            def answer(self, name):
+                global last
+                last = by_name[name] = uuid.uuid4().hex
+    """)
+    with collecting() as observed:
+        code_of(module.Model)
+    for _ in range(3):
+        module.Model().answer("a")
+        observed.record()
+    module.Model().answer("a")  # one that is not done yet
+    assert observed.is_current()
+
+
+@pytest.mark.parametrize(
+    "expression", ["random.Random()", "np.random.default_rng()", "np.random.RandomState()", "TextNode(text='a')"]
+)
+def test_what_is_random_at_each_start_does_not_count(expression: str) -> None:
+    source = f"""
+        import random
+        import numpy as np
+        from llama_index.core.schema import TextNode
+        held = {expression}
+        class Model:
+            def answer(self): return held
+    """
+    assert digest(source, "") == digest(source, "")
+
+
+def test_an_id_that_is_given_counts() -> None:
+    source = """
+        from llama_index.core.schema import TextNode
+        held = TextNode(text="a", id_="VALUE")
+        class Model:
+            def answer(self): return held
+    """
+    assert digest(source, "a") != digest(source, "b")

@@ -230,7 +230,8 @@ class _CodeReading:
             return OwnChange(path, key, self._grows(at, line, path))
         if name in _ATTRIBUTES and value in _CHANGING:
             path = self._path(line.begin, line.end, within=True)
-            return OwnChange(path, ANY, value in _ADDING)
+            key = self._first_argument(at) if value in ("setdefault", "pop") else ANY
+            return OwnChange(path, key, value in _ADDING)
         if name in _READING and value in _CHANGING_ARGUMENT:
             return OwnChange(self._argument(at, line), ANY, False)
         return None
@@ -277,6 +278,14 @@ class _CodeReading:
         if len(keys) == 1 and (key := keys.pop()).name == "LOAD_CONST" and isinstance(key.value, str):
             return key.value
         return ANY
+
+    def _first_argument(self, at: int) -> str:
+        """The first argument of the method that a line reads, if it is a text in the code."""
+        given, *others = self._lines[at + 1 :]
+        if given.name != "LOAD_CONST" or not isinstance(given.value, str):
+            return ANY
+        is_part = any(given.is_within(one) and one.begin == given.begin for one in others)
+        return ANY if is_part else given.value
 
     def _argument(self, at: int, line: _Line) -> tuple[str, ...]:
         """What the first argument of a call stands for, of the function that a line reads."""

@@ -18,16 +18,33 @@ from typing import Any, NamedTuple
 
 from askonce.keys.normal_form import Uncacheable, is_credential
 from askonce.keys.own.bytecode import code_form, names_in
-from askonce.keys.own.changes import OwnChanges
-from askonce.keys.own.modules import file_of, imported_by, is_installed, source_of
+from askonce.keys.own.changes import OwnChanges, Path
+from askonce.keys.own.modules import (
+    file_of,
+    imported_by,
+    is_installed,
+    is_package,
+    packages_imported_by,
+    source_of,
+)
 from askonce.keys.own.objects import NOTHING
-from askonce.keys.own.state import UNSET, collected, observe, observe_definition
+from askonce.keys.own.state import (
+    UNSET,
+    collected,
+    observe,
+    observe_definition,
+    observe_loading,
+    read_values_with,
+    settings_of,
+)
 from askonce.keys.own.variables import (
     ALL,
     MOST_PARTS,
+    NO_COUNTERS,
     UNLESS_CHANGED,
     WAY_OUT,
     Held,
+    MayBeUnread,
     Members,
     Number,
     Plain,
@@ -37,6 +54,7 @@ from askonce.keys.own.variables import (
     digest_of,
     reading,
     shown,
+    shown_at,
     stands_for_another,
 )
 
@@ -128,14 +146,14 @@ def _resolved(part: Any, changes: OwnChanges, place: Any = None) -> Any:
         return Plain(
             (key, one)
             for key, one in part.pairs
-            if type(one) in (str, bytes)
+            if type(one) in NO_COUNTERS
             or not changes.is_counter(place, (*part.path, key if isinstance(key, str) else ""))
         )
     if isinstance(part, Number):
         return NOTHING if changes.is_counter(place, part.path) else _resolved(part.value, changes, place)
     if isinstance(part, Held):
         changed = changes.is_changed(place, part.path)
-        return _resolved(part.first if changed else part.now, changes, place)
+        return _resolved(part.less if changed else part.now, changes, place)
     if isinstance(part, ContextVar):
         return f"ContextVar {part.name}"
     if isinstance(part, _Variable):
@@ -190,6 +208,7 @@ class _CodeWalk:
         self._known: dict[Any, tuple[int, Any]] = {}
         self._waiting: deque[tuple[bool, Callable[[], Iterator[Any]]]] = deque()
         self._where = ""  # the variable whose value is read, for people
+        self._packages: set[str] = set()
         self._optional = False  # what is read is of an annotation, and may be unreadable
 
     def parts(self, start: Iterable[Any]) -> Iterator[Any]:
@@ -202,6 +221,11 @@ class _CodeWalk:
                 continue
             with contextlib.suppress(Uncacheable):
                 yield from read()
+
+    def read(self, value: Any, place: Any, path: Path) -> None:
+        """Read what stands somewhere, for what is observed of it."""
+        self._numbered(shown_at(value, place, path))
+        deque(self.parts([]), maxlen=0)
 
     def _later(self, part: Any, numbers: int = UNLESS_CHANGED) -> str:
         """The number of a part, which is read once all before it are."""
@@ -309,6 +333,8 @@ class _CodeWalk:
             around |= held
         for module in imported_by(code, function.__globals__.get("__package__") or ""):
             yield self._later(module)
+        for package in packages_imported_by(code):
+            yield from self._package(package)
         if names & _IMPORTING:
             yield from self._imported_by_name(around.values())
         if names & _REACHING_ALL:
@@ -319,12 +345,29 @@ class _CodeWalk:
         for name, value in sorted(around.items()):
             if type(value) is not ModuleType:
                 yield from self._variable(name, value, place=place)
-            elif not is_installed(value.__name__) and id(value) not in within:
+                if isinstance(value, FunctionType):
+                    yield from self._package(value.__module__ or "")
+            elif is_installed(value.__name__):
+                yield from self._package(value.__name__)
+            elif id(value) not in within:
                 held = vars(value)
                 if names & _REACHING_WITHIN:
                     yield from self._module(value.__name__, held)
                 found = observe(held, tuple(sorted(names)))
                 yield from self._used(found, names, within | {id(value)}, id(held))
+
+    def _package(self, name: str) -> Iterator[Any]:
+        """What the application has set in a package whose module or function its code uses."""
+        package = name.partition(".")[0]
+        if package in self._packages or not is_package(package):
+            return
+        self._packages.add(package)
+        for module in {package: 0, name: 0} if observe_loading(package) else ():
+            held = sys.modules.get(module)
+            if type(held) is ModuleType:
+                for one, value in sorted(settings_of(held).items()):
+                    shown_as = str(value) if type(value).__name__ == "URL" else value
+                    yield from self._variable(f"{module}.{one}", shown_as, numbers=ALL, place=id(vars(held)))
 
     def _imported_by_name(self, values: Iterable[Any]) -> Iterator[Any]:
         """The application's own modules that variables name, which code that imports by name uses."""
@@ -354,8 +397,14 @@ class _CodeWalk:
             return None if part is None else self._later(part, found.numbers)
         if isinstance(found, (Number, Table, Plain)):
             return found
+        if isinstance(found, MayBeUnread):
+            before, self._optional = self._optional, True
+            try:
+                return self._numbered(found.value)
+            finally:
+                self._optional = before
         if isinstance(found, Held):
-            return found._replace(now=self._numbered(found.now), first=self._numbered(found.first))
+            return found._replace(now=self._numbered(found.now), less=self._numbered(found.less))
         if isinstance(found, Members):
             return Members(map(self._numbered, found))
         if isinstance(found, list):
@@ -405,3 +454,13 @@ class _CodeWalk:
         digest, imported = source_of(module)
         yield digest
         yield [self._later(one) for one in imported]
+
+
+def _read_value(value: Any, place: Any, path: Path) -> None:
+    observed, walk = collected(), _CodeWalk(None)
+    walk.read(value, place, path)
+    if observed is not None:
+        observed.changes.add_all(walk.changes)
+
+
+read_values_with(_read_value)

@@ -41,6 +41,17 @@ def imported_by(code: CodeType, package: str) -> list[str]:
     return [one for one in found if file_of(one) is not None]
 
 
+def packages_imported_by(code: CodeType) -> list[str]:
+    """The installed packages that code imports itself."""
+    names = {name.partition(".")[0] for level, name, _ in _imports(code) if level == 0}
+    return sorted(name for name in names if is_package(name))
+
+
+def is_package(name: str) -> bool:
+    """Whether a module that is not of the application's own may be set up by it."""
+    return bool(name) and name not in sys.stdlib_module_names and name != "askonce" and file_of(name) is None
+
+
 @functools.lru_cache(maxsize=1024)
 def _imports(code: CodeType) -> tuple[tuple[int, str, tuple[str, ...]], ...]:
     """What code imports: how many packages above, the module's name, and the names of it."""

@@ -27,6 +27,10 @@ _OF_THE_PROGRAM = frozenset(
     " typing_extensions loguru structlog tqdm rich opentelemetry prometheus_client sentry_sdk anyio tenacity"
     " unittest".split()
 )
+# What they hold is another number each time. The seed of a `random.Random` counts: its state can be read.
+_OF_CHANCE = frozenset(
+    "numpy.random._generator.Generator numpy.random.mtrand.RandomState numpy.random.bit_generator.BitGenerator".split()
+)
 # Clients, and what else is known by the name of its class or of one of its bases, in packages that answer nothing.
 _CLIENT = (  # compiled when it is needed first
     r".*(Client|Session|Connection|ConnectionPool|Pool|Engine|Database|Driver|Cluster|Channel|Transport|Limiter|Tracer"
@@ -58,6 +62,8 @@ def says_nothing(value: Any) -> bool:
     if name in ("_thread._local", "threading.local"):
         return False
     if name == "itertools.count" or package in _OF_THE_PROGRAM:
+        return True
+    if any(f"{base.__module__}.{base.__name__}" in _OF_CHANCE for base in kind.__mro__):
         return True
     if package == "askonce":  # caches and the like; its models have fields
         return not hasattr(kind, "__pydantic_fields__")

@@ -11,14 +11,18 @@ import contextlib
 import dataclasses
 import functools
 import operator
+import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from types import CellType, FunctionType, MemberDescriptorType
+from types import CellType, FunctionType, MemberDescriptorType, ModuleType
 from typing import Any, NamedTuple
 
 from askonce.keys.own.changes import OwnChanges, Path, defaults_of
 from askonce.keys.own.modules import is_installed
+from askonce.keys.own.objects import NOTHING
+from askonce.keys.own.packages import may_set_itself, set_in
 
 _MOST_MARKS = 10_000
 _SCALARS = (str, bytes, bool, int, float, type(None))
@@ -55,18 +59,84 @@ class Observed(NamedTuple):
 
     def is_changed(self, changes: OwnChanges, name: Any, *, added: bool = False) -> bool:
         """Whether the code changes what it holds under a name itself; ``None``: anything in it."""
+        if isinstance(self.holder, LruCached):
+            return True
+        if isinstance(self.holder, ModuleType) and isinstance(name, str) and may_set_itself(self.holder, name):
+            return True
+        place, path = self.where(name)
+        return path is None or changes.is_changed(place, path, added=added and self.is_container)
+
+    def where(self, name: Any) -> tuple[Any, Path | None]:
+        """Where that stands which it holds under a name, as `OwnChanges` has it."""
         holder, part = self.holder, name if isinstance(name, str) else ""
         if self.is_container:
-            if self.path is None:
-                return True
-            return changes.is_changed(self.place, self.path if name is None else (*self.path, part), added=added)
+            return self.place, self.path if self.path is None or name is None else (*self.path, part)
         if isinstance(holder, type):
-            return changes.is_changed(holder, (part,))
+            return holder, (part,)
+        if isinstance(holder, ModuleType):
+            return id(vars(holder)), (part,)
         if self.names is not None:
-            return changes.is_changed(id(holder), (part,))
-        if _is_of_a_package(type(holder)):
+            return id(holder), (part,)
+        return type(holder), None if _is_of_a_package(type(holder)) else ("", f".{part}")
+
+
+class _Left:
+    """What the code itself left under a name, after a call.
+
+    Args:
+        value: it; of a list or a set what that held.
+        changes: how often calls have changed it since.
+        is_log: what the code adds to it is no setting.
+
+    Attributes:
+        observed: what it held then, if it can be changed in place.
+    """
+
+    def __init__(self, value: Any, changes: list[int], *, is_log: bool) -> None:
+        self.value, self.changes, self.is_log = value, changes, is_log
+        self.observed: Observations | None = None
+
+    def is_settled(self) -> bool:
+        """Whether it is another after each call, such as a log: whatever it is now, the code has left it."""
+        return self.changes[0] >= _OFTEN
+
+    def is_still(self, value: Any) -> bool:
+        """Whether that is what the code left, and no setting that came since."""
+        if self.is_settled():
             return True
-        return changes.is_changed(type(holder), ("", f".{part}"))
+        if self.is_log and isinstance(value, frozenset) and isinstance(self.value, frozenset):
+            value = value & self.value
+        elif self.is_log and isinstance(value, tuple) and isinstance(self.value, tuple):
+            value = value[: len(self.value)]
+        is_same = isinstance(value, (tuple, frozenset)) and _is_same(value, self.value)
+        if value is not self.value and not is_same and not _is_equal(value, self.value):
+            return False
+        if self.observed is None:
+            return True
+        with self._looking() as found:
+            return all(_is_same(one.now(), one.content) for one in found)
+
+    def record(self) -> None:
+        """Record what a call has changed of what it holds."""
+        if self.observed is not None and not self.is_settled():
+            with self._looking() as found:
+                if found:
+                    self.observed.record()
+
+    @contextlib.contextmanager
+    def _looking(self) -> Iterator[list[Observed]]:
+        """What is in it, once: it may be a part of itself."""
+        looked_at: set[int] | None = getattr(_looking_at, "lefts", None)
+        if looked_at is None:
+            looked_at = _looking_at.lefts = set()
+        if self.observed is None or id(self) in looked_at:
+            yield []
+            return
+        looked_at.add(id(self))
+        try:
+            yield self.observed.seen
+        finally:
+            looked_at.discard(id(self))
 
 
 class _Mark(NamedTuple):
@@ -75,18 +145,41 @@ class _Mark(NamedTuple):
     Attributes:
         holder: gives it, while it lives.
         first: what changes, as it was before; of a list or a set all of it, under ``None``.
+        left: what the code has left of that.
         known: the names that were there before others came, where the code adds some; ``None``: all count.
+        added: how often calls have changed what was added.
     """
 
     holder: Callable[[], Any]
     first: dict[Any, Any]
+    left: dict[Any, _Left]
     known: frozenset[Any] | None
+    added: list[int]
 
 
 UNSET: Any = object()
 """What a context variable holds that is not set."""
 _MISSING: Any = object()
+LruCached: Any = type(functools.lru_cache(len))
+_ARGUMENTS = 0x04 | 0x08
+_OFTEN = 2
+"""So many calls that change what a call left make it something that is another after each call."""
+_MOST_LEFT = 100
+"""Of more names of one holder, objects that calls have made are compared by their identity alone."""
+_CONTENT = (dict, tuple, frozenset)
 _marks: dict[tuple[int, bool], _Mark] = {}
+_looking_at = threading.local()
+_value_readers: list[Callable[[Any, Any, Path], None]] = []
+
+
+def read_values_with(reader: Callable[[Any, Any, Path], None]) -> None:
+    """From now on, this observes what a value holds that stands at a path of a place."""
+    _value_readers[:] = [reader]
+
+
+def is_recorded(container: Any) -> bool:
+    """Whether calls were seen to change what a map, a list or a set holds: what the code left there is known."""
+    return _mark_of(container, is_container=True) is not None
 
 
 class Observations:
@@ -126,39 +219,89 @@ class Observations:
     def record(self) -> None:
         """Record, after a call, what the program has changed since this was read."""
         for one in self.seen:
+            mark = _mark_of(one.holder, one.is_container)
+            for left in () if mark is None else [*mark.left.values()]:
+                left.record()
             now = one.now()
+            if mark is not None and mark.known is not None and isinstance(now, dict):
+                held: Any = one.read()
+                now |= {name: held[name] for name in held.keys() - mark.known - mark.left.keys()}
             if not _is_same(now, one.content):
-                self._record(one, now)
+                self._record(one, now, mark)
 
-    def _record(self, one: Observed, now: Content) -> None:
+    def _record(self, one: Observed, now: Content, mark: _Mark | None) -> None:
         """Record what the code itself has changed; what others have set meanwhile is a setting."""
         known: frozenset[Any] | None = None
         if isinstance(one.content, dict) and isinstance(now, dict):
-            first = self._changed_in(one, now)
-            if one.is_container and now.keys() != one.content.keys() and one.is_changed(self.changes, None):
+            changed = self._changed_in(one, now)
+            if one.is_container and one.is_changed(self.changes, None):
                 known = frozenset(one.content)
         else:
-            first = {None: one.content} if one.is_changed(self.changes, None) else {}
-        if not first and known is None:
+            changed = {None: (one.content, now)} if one.is_changed(self.changes, None) else {}
+        if not changed and (known is None or now.keys() == one.content.keys()):  # type: ignore[union-attr]
             return
-        mark = _mark_of(one.holder, one.is_container)
-        if mark is not None:
-            first, known = {**first, **mark.first}, known if mark.known is None else mark.known
-        _marks[id(one.holder), one.is_container] = _Mark(_reference(one.holder), first, known)
+        if mark is None:
+            mark = _Mark(_reference(one.holder), {}, {}, known, [0])
+        elif mark.known is None:
+            mark = mark._replace(known=known)
+        mark = mark._replace(first={name: before for name, (before, _) in changed.items()} | mark.first)
+        new: dict[Any, _Left] = {}
+        for name, (before, after) in changed.items():
+            if name not in mark.left:
+                place, path = one.where(name)
+                grows = path is not None and self.changes.is_counter(place, path)
+                times = mark.added if before is _MISSING and mark.known is not None else [0]
+                new[name] = _Left(after, [_OFTEN] if grows and _is_number(after) else times, is_log=grows)
+        for name in changed.keys() & mark.left.keys():
+            left = mark.left[name]
+            left.changes[0] += 1
+            if not left.is_settled() and self._is_counted(one, name, changed[name][1]):
+                left.changes[0] = _OFTEN
+        mark = _marks[id(one.holder), one.is_container] = mark._replace(left=mark.left | new)
+        for name, left in new.items() if len(mark.left) <= _MOST_LEFT else ():
+            if _is_open(left.value, one.holder):
+                left.observed = self._observed_in(one, name, left.value)
         while len(_marks) > _MOST_MARKS:
             _marks.pop(next(iter(_marks)), None)
 
-    def _changed_in(self, one: Observed, now: dict[Any, Any]) -> dict[Any, Any]:
-        """What the code has changed, as it was."""
-        first, held = {}, one.content
+    def _is_counted(self, one: Observed, name: Any, value: Any) -> bool:
+        """Whether what two calls have changed is a counter or a log, or cannot be a setting."""
+        place, path = one.where(name)
+        if _is_number(value) or path is None:
+            return True
+        if self.changes.is_counter(place, path):
+            return True
+        return _is_open(value, one.holder) and self._observed_in(one, name, value) is None
+
+    def _observed_in(self, one: Observed, name: Any, value: Any) -> Observations | None:
+        """What an object holds that a call has made, beside what is compared anyway; ``None``: unreadable."""
+        found = Observations()
+        found.changes.add_all(self.changes)
+        token = _collected.set(found)
+        try:
+            place, path = one.where(name)
+            _value_readers[0](value, place, path or ("",))
+        except Exception:  # of its own code, or it cannot be read: its identity has to do
+            return None
+        finally:
+            _collected.reset(token)
+        compared = {(id(each.holder), each.is_container, each.names) for each in self.seen}
+        found.seen = [
+            each for each in found.seen if (id(each.holder), each.is_container, each.names) not in compared
+        ]
+        return found
+
+    def _changed_in(self, one: Observed, now: dict[Any, Any]) -> dict[Any, tuple[Any, Any]]:
+        """What the code has changed, as it was and as it is."""
+        changed, held = {}, one.content
         assert isinstance(held, dict)
         for name in {**held, **now}:
             before, after = held.get(name, _MISSING), now.get(name, _MISSING)
             if before is after or _is_equal(before, after) or isinstance(after, (FunctionType, type)):
                 continue
-            if one.is_changed(self.changes, name, added=before is _MISSING and one.is_container):
-                first[name] = before
-        return first
+            if one.is_changed(self.changes, name, added=before is _MISSING):
+                changed[name] = before, after
+        return changed
 
 
 _collected: ContextVar[Observations | None] = ContextVar("askonce_observations", default=None)
@@ -218,6 +361,36 @@ def items_of(container: Any, place: Any = None, path: Path | None = None) -> Any
     if isinstance(container, (tuple, frozenset)):
         return read()
     return _observed(Observed(container, None, True, (), read, place, path))
+
+
+def made_by(function: Any) -> Any:
+    """What a cached function of the application's has made that has no arguments, such as its settings."""
+    code = getattr(getattr(function, "__wrapped__", None), "__code__", None)
+    if code is None or code.co_argcount or code.co_kwonlyargcount or code.co_flags & _ARGUMENTS:
+        return NOTHING
+    if is_installed(function.__module__ or ""):
+        return NOTHING
+
+    def read() -> Content:
+        return {"made": function()} if function.cache_info().currsize else {}
+
+    content: Any = _observed(Observed(function, None, True, (), read, path=()))
+    return content.get("made", NOTHING)
+
+
+def settings_of(module: ModuleType) -> dict[str, Any]:
+    """What the application has set in an installed package, as its code is to see it at each request."""
+    content: Any = _observed(Observed(module, None, False, (), functools.partial(set_in, module)))
+    return content  # type: ignore[no-any-return]
+
+
+def observe_loading(module: str) -> bool:
+    """Whether a package is loaded, which code may import while it answers."""
+
+    def read() -> Content:
+        return frozenset({module in sys.modules})
+
+    return True in _observed(Observed(module, None, True, (), read, path=("",)))
 
 
 def as_read(value: Any, read: Callable[[], Any], place: Any = None, path: Path | None = None) -> Any:
@@ -300,16 +473,36 @@ def _of_cell(cell: CellType, names: tuple[str, ...]) -> Content:
 
 
 def _effective(content: Content, mark: _Mark, holder: Any, names: tuple[str, ...] | None) -> Content:
+    """What a holder held before the code changed it, and what was set since."""
     if mark.holder() is not holder:
         return content
     if not isinstance(content, dict):
-        return mark.first.get(None, content)  # type: ignore[no-any-return]
-    shown = {
-        name: mark.first.get(name, content.get(name, _MISSING))
-        for name in {**content, **mark.first}
-        if (mark.known is None or name in mark.known) and (names is None or name in names)
-    }
-    return {name: value for name, value in shown.items() if value is not _MISSING}
+        left = mark.left.get(None)
+        return content if left is None or not left.is_still(content) else mark.first[None]
+    shown: dict[Any, Any] = {}
+    for name in {**content, **mark.first}:
+        if names is not None and name not in names:
+            continue
+        value, left = content.get(name, _MISSING), mark.left.get(name)
+        if left is None:
+            if mark.known is not None and name not in mark.known:
+                continue
+        elif left.is_still(value):
+            value = mark.first[name]
+        if value is not _MISSING:
+            shown[name] = value
+    return shown
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_open(value: Any, holder: Any) -> bool:
+    """Whether what is in it can be changed, and is read; of arrays and clients a digest alone is held."""
+    if isinstance(value, (frozenset, FunctionType, type)) or isinstance(holder, FunctionType):
+        return False
+    return value is not _MISSING and not isinstance(value, _SCALARS)
 
 
 def _mark_of(holder: Any, is_container: bool) -> _Mark | None:
@@ -324,8 +517,8 @@ def _reference(value: Any) -> Callable[[], Any]:
         return lambda: value
 
 
-def _is_same(now: Content, before: Content) -> bool:
-    if type(now) is not type(before) or len(now) != len(before):
+def _is_same(now: Any, before: Any) -> bool:
+    if type(now) is not type(before) or not isinstance(now, _CONTENT) or len(now) != len(before):
         return False
     if isinstance(now, dict) and isinstance(before, dict):
         return all(map(operator.is_, now.values(), before.values())) and all(map(operator.is_, now, before))
@@ -333,4 +526,6 @@ def _is_same(now: Content, before: Content) -> bool:
 
 
 def _is_equal(one: Any, other: Any) -> bool:
-    return type(one) is type(other) and isinstance(one, _SCALARS) and bool(one == other)
+    if type(one) is not type(other) or not isinstance(one, _SCALARS):
+        return False
+    return repr(one) == repr(other) if type(one) is float else bool(one == other)  # -0.0 is not 0.0

@@ -42,7 +42,7 @@ from askonce.keys.own.changes import Path
 from askonce.keys.own.in_place import client_form, data_now
 from askonce.keys.own.modules import file_of, is_installed
 from askonce.keys.own.objects import NOTHING, contents_of, says_nothing
-from askonce.keys.own.state import collected, items_of, observe
+from askonce.keys.own.state import LruCached, collected, is_recorded, items_of, made_by, observe
 
 WAY_OUT = "; name it: cached(…, name='…'), or of embeddings cached(…, model='…')"
 MOST_PARTS = 10_000
@@ -64,6 +64,7 @@ _BUILTIN = (
     WrapperDescriptorType,
 )
 _PLAIN = frozenset(_SCALARS)
+NO_COUNTERS = (str, bytes, bool, type(None))
 _VIEWS: tuple[Any, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 _DESCRIPTORS = (
     property,
@@ -71,11 +72,14 @@ _DESCRIPTORS = (
     classmethod,
     functools.cached_property,
     functools.singledispatchmethod,
-    type(functools.lru_cache(len)),
+    LruCached,
 )
-_SLOTS = (MemberDescriptorType, GetSetDescriptorType, type(NotImplemented), type(...))
+_SLOTS = (MemberDescriptorType, GetSetDescriptorType)
+_OF_A_MEMBER = frozenset("_value_ _name_ _sort_order_ __objclass__".split())
 _FIXED = (*_SCALARS, tuple, frozenset, enum.Enum, type, FunctionType, ContextVar)
 _OF_ONE_RUN = re.compile(r"(.*_)?(id_?|uuid|time|timestamp|created(_at)?)")
+_RANDOM = re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
+_OF_DOCUMENTS = frozenset({"metadata", "tags", "profile", "verbose"})
 _first: dict[tuple[int, str, int, bool], tuple[Callable[[], Any], Any]] = {}
 _first_held: dict[tuple[int, tuple[str, ...], int], tuple[Any, Any]] = {}
 
@@ -96,18 +100,18 @@ class Number(NamedTuple):
 
 
 class Held(NamedTuple):
-    """What a list, a map or a set holds that has changed in this process.
+    """What a list, a map or a set holds that has changed in this process, though no call was seen to change it.
 
-    If the code changes it itself, it is a log or a memo, and counts as it was when it was first seen.
+    If the code changes it itself, it may be a log or a memo, and counts without what was added.
 
     Attributes:
         now: what it says.
-        first: what it said then.
+        less: what it says without what was added since it was first seen.
         path: where it stands.
     """
 
     now: Any
-    first: Any
+    less: Any
     path: Path
 
 
@@ -125,6 +129,16 @@ class Table(NamedTuple):
 
     pairs: Plain
     path: Path
+
+
+class MayBeUnread(NamedTuple):
+    """What does not count if it cannot be read, such as a model's weights that a cached function has loaded.
+
+    Attributes:
+        value: it.
+    """
+
+    value: Any
 
 
 class Members(list[Any]):
@@ -225,6 +239,22 @@ def shown(value: Any, name: str, numbers: int, *, within: bool = False, place: A
     return found
 
 
+def shown_at(value: Any, place: Any, path: Path) -> Any:
+    """`shown`, of what stands deeper in a variable or an object.
+
+    Args:
+        value: what is read.
+        place: as of `shown`.
+        path: where it stands there.
+
+    Raises:
+        Uncacheable: it holds something that cannot be read.
+    """
+    budget = _Budget("", place)
+    budget.path = path
+    return _shown(value, UNLESS_CHANGED, budget)
+
+
 def _shown(value: Any, numbers: int, budget: _Budget, depth: int = 0) -> Any:
     """The texts, numbers and parts in a value.
 
@@ -275,7 +305,7 @@ def _read(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
     if stands_for_another(value):
         return NOTHING
     if isinstance(value, enum.Enum):
-        return _shown((type(value), value.name, value.value), ALL, budget, depth)
+        return _member(value, budget, depth)
     if isinstance(value, _SCALARS):
         if not is_installed(type(value).__module__):
             return ReadApart(value, numbers)
@@ -297,6 +327,15 @@ def _read(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
     return _by_kind(value, numbers, budget, depth)
 
 
+def _member(value: enum.Enum, budget: _Budget, depth: int) -> Any:
+    """What a member of an enumeration is, and what the application has set on it."""
+    found = _shown((type(value), value.name, value.value), ALL, budget, depth)
+    if is_installed(type(value).__module__):
+        return found
+    given = observe(value).keys() - _OF_A_MEMBER
+    return [found, ReadApart(value, ALL)] if given else found
+
+
 def _by_kind(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
     """What objects of Python's own kinds say, clients, and others that hold a function."""
     parts: list[Any]
@@ -311,7 +350,9 @@ def _by_kind(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
     elif isinstance(value, re.Pattern):
         parts = [value.pattern, str(value.flags)]
     elif isinstance(value, PurePath):
-        parts = [str(value)]
+        parts = [type(value).__name__, str(value)]
+    elif value is Ellipsis or value is NotImplemented:
+        parts = [f"({value})"]
     elif isinstance(value, CodeType):
         parts = [*code_form(value)]
     elif isinstance(value, _BUILTIN):
@@ -319,6 +360,11 @@ def _by_kind(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
         parts = [value.__qualname__, None if isinstance(owner, ModuleType) else owner]
     elif isinstance(value, _VIEWS):
         parts = [list(value)]
+    elif isinstance(value, LruCached) and (made := made_by(value)) is not NOTHING:
+        with contextlib.suppress(Uncacheable):  # the code alone counts then, as before its first call
+            parts = [value.__wrapped__, MayBeUnread(_shown(made, numbers, budget, depth))]
+            return [_shown(parts[0], numbers, budget, depth), parts[1]]
+        parts = [value.__wrapped__]
     elif isinstance(value, _DESCRIPTORS):
         parts = [getattr(value, name, None) for name in ("fget", "fset", "fdel", "func", "__func__", "__wrapped__")]
     elif (data := data_now(value, budget.place, budget.known_path())) is not NOTHING:
@@ -338,10 +384,38 @@ def _items(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
     held, first = _first_held.setdefault(key, (value, found))
     if held is not value:  # which was at the same address
         _first_held[key] = value, found
-    elif first is not found and repr(first) != repr(found):
-        return Held(found, first, budget.path)
+    elif first is not found and repr(first) != repr(found) and not is_recorded(value):
+        return Held(found, _less_what_was_added(value, found, first), budget.path)
     while len(_first_held) > _MOST_HELD:
         _first_held.pop(next(iter(_first_held)), None)
+    return found
+
+
+def _less_what_was_added(value: Any, now: list[Any], first: list[Any]) -> list[Any]:
+    """What a container holds, less what a log or a memo has got since it was first seen; other changes count."""
+    before, after = [*map(repr, _members_of(first))], [*map(repr, _members_of(now))]
+    if before == after[: len(before)] or (isinstance(value, _SETS) and {*before} <= {*after}):
+        return first
+    if not isinstance(value, _MAPS):
+        return now
+    known, less = {repr(pair[0]) for pair in _members_of(first) if type(pair) is tuple}, list[Any]()
+    for one in now:
+        if isinstance(one, Table):
+            one = one._replace(pairs=Plain(pair for pair in one.pairs if repr(pair[0]) in known))
+        elif isinstance(one, Plain):
+            one = Plain(pair for pair in one if repr(pair[0]) in known)
+        elif type(one) is tuple and repr(one[0]) not in known:
+            continue
+        less.append(one)
+    return less
+
+
+def _members_of(form: list[Any]) -> list[Any]:
+    """What is in the form of a container: pairs of a map, or items."""
+    found: list[Any] = []
+    for one in form[1:]:
+        inner = one.pairs if isinstance(one, Table) else one.value if isinstance(one, Number) else one
+        found += inner if isinstance(inner, Plain) else [one]
     return found
 
 
@@ -428,7 +502,7 @@ def _fields_in(value: Any, numbers: int, budget: _Budget, depth: int, *, own: bo
         if not own and (isinstance(getattr(type(value), name, None), functools.cached_property)):
             continue  # computed from the others
         client = None if own else client_form(one)
-        if client is None and not own and _is_ignored(name):
+        if client is None and not own and _is_ignored(name, one):
             continue
         with budget.within(f".{name}"):
             if client:
@@ -462,6 +536,13 @@ def _is_settings(value: Any) -> bool:
     return frozen is not None and bool(frozen.frozen)
 
 
-def _is_ignored(name: str) -> bool:
-    """Whether a field of an installed package's class cannot change an answer, by its name."""
-    return is_credential(name) or _OF_ONE_RUN.fullmatch(name) is not None or is_neutral(name)
+def _is_ignored(name: str, value: Any) -> bool:
+    """Whether a field of an installed package's class cannot change an answer, by its name.
+
+    Documents and tools have tags and metadata, and their ids count unless they are made anew at each start.
+    """
+    if is_credential(name):
+        return True
+    if _OF_ONE_RUN.fullmatch(name) is not None:
+        return not isinstance(value, str) or _RANDOM.search(value) is not None
+    return is_neutral(name) and name not in _OF_DOCUMENTS
