@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import Any
 
-from askonce.keys.databases import credential_form
+from askonce.keys.databases import credential_form, functions_of
 from askonce.keys.normal_form import Uncacheable, is_credential
 from askonce.keys.own.modules import file_of, is_installed
 from askonce.keys.own.objects import NOTHING, says_nothing
@@ -107,7 +107,8 @@ class SettingReader:
             return form
         place = place_of(part)
         if place is not None:
-            return {**form, "place": self._read(place)}
+            functions = {name: self._read(one) for name, one in functions_of(part).items()}
+            return {**form, "place": self._read(place), **functions}
         is_model = any(one.__module__.partition(".")[0] in _MODELS for one in type(part).__mro__)
         held = attributes_of(part) or state_of(part)
         self._depth += 1

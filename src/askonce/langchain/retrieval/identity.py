@@ -31,7 +31,7 @@ from pydantic import BaseModel
 
 from askonce.errors import AskOnceError
 from askonce.keys.counters import counters_as_at_first
-from askonce.keys.databases import credential_form, is_client, split_credentials
+from askonce.keys.databases import credential_form, functions_of, is_client, split_credentials
 from askonce.keys.normal_form import NEUTRAL, Uncacheable, encode, model_form, plain
 from askonce.keys.own.objects import NOTHING
 from askonce.langchain.embeddings import form_of_embeddings
@@ -296,11 +296,22 @@ class Identity:
             return None
         if shows_state(part):
             self.stores.append(part)
-        self.is_local = self.is_local or is_on_this_machine(place or (sent or {}).get("url"))
+        where = place or {name: one for name, one in (sent or {}).items() if name in ("url", "socket")}
+        self.is_local = self.is_local or is_on_this_machine(where)
         form = {**_class(type(part)), "place": model_form(place, []) if place else self._settings.data(sent)}
         held = attributes_of(part) if own_bases(type(part)) else {}
         more = {name: self._attribute(name, held[name]) for name in sorted(own_names(part, held))}
+        more |= self._functions(part)
         return {**form, "has": more} if more else form
+
+    def _functions(self, client: Any) -> dict[str, Any]:
+        """The functions that decide what is found at a client's place."""
+        outer, self._in_store = self._in_store, True
+        try:
+            read_form = partial(self._whole, self.of)
+            return {name: self._setting(read_form, one) for name, one in functions_of(client).items()}
+        finally:
+            self._in_store = outer
 
     def _documents(self, part: Any) -> Any:
         """A list, map or data frame of documents by a digest, made once while it holds the same; else ``None``."""
@@ -350,7 +361,7 @@ class Identity:
             if name in _CLIENTS and not is_own:
                 place = place_of(value)
                 if place is not None:
-                    form[name] = model_form(place, [])
+                    form[name] = [model_form(place, []), self._functions(value)]
             elif is_own or not names_credential(name):
                 form[name] = self._field(name, value)
         for name, value in (part.__pydantic_private__ or {}).items():
