@@ -133,7 +133,7 @@ def functions_of(client: object) -> dict[str, Any]:
         Exception: they cannot be found.
     """
     names = _names_of(type(client))
-    return next((_HOLDING_FUNCTIONS[one](client) for one in names if one in _HOLDING_FUNCTIONS), {})
+    return next((dict(_HOLDING_FUNCTIONS[one](client)) for one in names if one in _HOLDING_FUNCTIONS), {})
 
 
 def _sent(*headers: Any) -> list[list[str]]:
