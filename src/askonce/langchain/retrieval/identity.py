@@ -110,7 +110,7 @@ class Identity:
         self.readers = RunReaders()
         self.corpus = corpus
         self._known, self._made = known, made
-        self._is_named = False
+        self._is_named = self._is_given = False
         self._is_own = self._in_store = self._counted_elsewhere = False
         self._settings = SettingReader(self.of)
         self._within: list[int] = []
@@ -153,7 +153,9 @@ class Identity:
         if isinstance(part, str):
             self.readers.add_text(part)
             return self._text(part) if "://" in part else plain(part)
-        if self._is_own and isinstance(part, float):  # to code of the application's own 1.0 may not be 1
+        if (self._is_own or self._is_given) and isinstance(
+            part, float
+        ):  # to code of the application's own 1.0 may not be 1
             return {"float": repr(part)}
         return plain(part)
 
@@ -163,6 +165,22 @@ class Identity:
         if has_token and self._is_own and not self._in_store:
             raise Uncacheable("a credential in a URL, whose owner may find other documents")
         return {"url": shown, "credential": credential_form(part)} if has_token else shown
+
+    def given(self, values: dict[str, Any], retriever: Any) -> Any:
+        """What a call or its run gives, to the letter where code of the application's own may read it.
+
+        Args:
+            values: by name.
+            retriever: to which; it was read before.
+
+        Raises:
+            Uncacheable: there is something without a stable representation.
+        """
+        self._is_given = any(own_bases(own_class(type(one))) for one in (retriever, *self.stores))
+        try:
+            return [[name, self.of(one)] for name, one in sorted(values.items())]
+        finally:
+            self._is_given = False
 
     def stores_in(self, part: Any) -> list[Any]:
         """The stores and documents in a retriever, wherever they are: a name says nothing of these."""
@@ -236,14 +254,15 @@ class Identity:
         documents = self._documents(part)
         if documents is not None:
             return documents
+        is_exact = self._is_own or self._is_given
         if isinstance(part, (set, frozenset)):
-            return sorted((self.of(item) for item in part), key=encode)
-        if not isinstance(part, Mapping):
+            form = sorted((self.of(item) for item in part), key=encode)
+        elif not isinstance(part, Mapping):
             form = [self.of(item) for item in part]
         else:
-            pairs = part.items() if self._is_own else sorted(part.items(), key=lambda pair: str(pair[0]))
+            pairs = part.items() if is_exact else sorted(part.items(), key=lambda pair: str(pair[0]))
             form = [[self.of(name), self.of(item)] for name, item in pairs]
-        is_usual = not self._is_own or type(part) in (list, dict)
+        is_usual = not is_exact or type(part) in (list, dict)
         return form if is_usual else {"of": _name(type(part)), "items": form}
 
     def _object(self, part: Any) -> Any:
