@@ -75,7 +75,7 @@ class Cache:
         Raises:
             ConfigError: one is wrong.
         """
-        together: Settings = {**self._settings, **settings}  # type: ignore[typeddict-item]
+        together: Settings = {**self._settings, **settings}
         if self.source is not None:
             return shared_cache(self.source[0], together)
         return Cache(getattr(self.store, "unsealed", self.store), **together)  # not encrypted twice
