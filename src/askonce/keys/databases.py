@@ -126,16 +126,6 @@ def credential_form(value: object) -> str:
     return hashlib.sha256(f"credential {shown!r}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def functions_of(client: object) -> dict[str, Any]:
-    """The functions and objects that decide what is found at a place, by names; they are to be read.
-
-    Raises:
-        Exception: they cannot be found.
-    """
-    names = _names_of(type(client))
-    return next((dict(_HOLDING_FUNCTIONS[one](client)) for one in names if one in _HOLDING_FUNCTIONS), {})
-
-
 def _sent(*headers: Any) -> list[list[str]]:
     """Headers that a client sends with each request: a server, or a proxy before it, may tell users by any."""
     pairs = {(str(name).lower(), str(one)) for some in headers for name, one in dict(some or {}).items()}
@@ -321,7 +311,8 @@ def _sql_engine(engine: Any) -> Place:
     return {"dialect": url.get_backend_name(), **names, "given": more}
 
 
-def _bind(sessions: Any) -> Any:
+def bind_of(sessions: Any) -> Any:
+    """The engine of a maker of sessions."""
     return getattr(sessions, "session_factory", sessions).kw["bind"]
 
 
@@ -333,12 +324,6 @@ def _postgres(connection: Any) -> Place:
 
 def _postgres_pool(pool: Any) -> Place:
     return {"connection": without_credentials(pool.conninfo), "given": given(pool.kwargs or {}, "argument").plain}
-
-
-def _functions_of_pool(pool: Any) -> dict[str, Any]:
-    configure = getattr(pool, "_configure", None)
-    functions = given(pool.kwargs or {}, "argument").functions
-    return functions if configure is None else {**functions, "configure": configure}
 
 
 def _neo4j(driver: Any) -> Place:
@@ -392,25 +377,15 @@ _READERS = _table(
         ("astrapy", "Collection", _astra_collection),
         ("sqlite3", "Connection", _sqlite),
         ("sqlalchemy", "Engine", _sql_engine),
-        ("sqlalchemy", "sessionmaker", lambda sessions: place_of(_bind(sessions)) or {}),
-        ("sqlalchemy", "async_sessionmaker", lambda sessions: place_of(_bind(sessions)) or {}),
-        ("sqlalchemy", "scoped_session", lambda sessions: place_of(_bind(sessions)) or {}),
+        ("sqlalchemy", "sessionmaker", lambda sessions: place_of(bind_of(sessions)) or {}),
+        ("sqlalchemy", "async_sessionmaker", lambda sessions: place_of(bind_of(sessions)) or {}),
+        ("sqlalchemy", "scoped_session", lambda sessions: place_of(bind_of(sessions)) or {}),
         ("langchain_postgres", "PGEngine", lambda engine: place_of(engine._pool) or {}),
         ("psycopg", "Connection", _postgres),
         ("psycopg2", "connection", _postgres),
         ("psycopg_pool", "ConnectionPool", _postgres_pool),
         ("neo4j", "Driver", _neo4j),
         ("azure", "SearchClient", _azure_search),
-    ]
-)
-_HOLDING_FUNCTIONS = _table(
-    [
-        ("sqlalchemy", "Engine", lambda engine: given_to_engine(engine).functions),
-        ("sqlalchemy", "sessionmaker", lambda sessions: functions_of(_bind(sessions))),
-        ("sqlalchemy", "async_sessionmaker", lambda sessions: functions_of(_bind(sessions))),
-        ("sqlalchemy", "scoped_session", lambda sessions: functions_of(_bind(sessions))),
-        ("langchain_postgres", "PGEngine", lambda engine: functions_of(engine._pool)),
-        ("psycopg_pool", "ConnectionPool", _functions_of_pool),
     ]
 )
 _HOLDING_SETTINGS = {

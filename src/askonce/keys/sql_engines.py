@@ -1,26 +1,19 @@
 """What an engine of SQLAlchemy is given beside its URL: whose rows it shows may depend on it.
 
 That are the arguments of its connections (``connect_args``), its execution options (``schema_translate_map``), and
-functions of the application's own: ``creator``, listeners of events. Nothing is connected to.
+its ``creator``. Nothing is connected to.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from askonce.keys.normal_form import is_credential
-from askonce.keys.own.modules import is_installed
 
 _SQLALCHEMY = "sqlalchemy"
 _OF_NO_ROWS = frozenset({"compiled_cache", "logging_token"})
-_OF_DIALECT = tuple("do_connect do_execute do_executemany do_execute_no_params".split())
-_OF_POOL = tuple("connect first_connect checkout checkin reset".split())
-_OF_ENGINE = tuple(
-    "before_execute before_cursor_execute begin engine_connect set_connection_execution_options"
-    " set_engine_execution_options".split()
-)
 _SCALARS = (str, int, float, type(None))
 
 
@@ -62,8 +55,6 @@ def given_to_engine(engine: Any) -> Given:
     creator = engine.pool._creator
     if creator.__module__ != f"{_SQLALCHEMY}.engine.create":
         functions["creator"] = creator
-    for number, (event, listener) in enumerate(_listeners(engine)):
-        functions[f"on {event} {number}"] = listener
     return Given([pair for part in parts for pair in part.plain], functions)
 
 
@@ -79,30 +70,6 @@ def _connect_args(engine: Any) -> dict[str, Any]:
         for name, one in held["cparams"].cell_contents.items()
         if name not in of_url or not (of_url[name] is one or of_url[name] == one)
     }
-
-
-def _listeners(engine: Any) -> Iterator[tuple[str, Any]]:
-    """The application's own, of events that come before rows are found."""
-    for part, events in ((engine.dialect, _OF_DIALECT), (engine.pool, _OF_POOL), (engine, _OF_ENGINE)):
-        for event in events:
-            yield from ((event, one) for one in getattr(part.dispatch, event) if _is_own(one))
-
-
-def _is_own(function: Any) -> bool:
-    """Whether a function is the application's own, or SQLAlchemy's around one."""
-    function = getattr(function, "func", function)
-    function = getattr(function, "__func__", function)
-    if not is_installed(getattr(function, "__module__", None) or type(function).__module__):
-        return True
-    return any(callable(one) and _is_own(one) for one in _enclosed(function))
-
-
-def _enclosed(function: Any) -> Iterable[Any]:
-    for cell in getattr(function, "__closure__", None) or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:  # not assigned yet
-            continue
 
 
 def _is_plain(value: Any) -> bool:

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 from askonce.keys.databases import (
     credential_form,
-    functions_of,
     holds_settings,
     is_client,
     is_loopback,
@@ -30,6 +29,7 @@ from askonce.keys.databases import (
 from askonce.keys.normal_form import model_form
 from askonce.keys.own.objects import says_nothing
 from askonce.retrieval.clients import place_of, sent_by
+from askonce.retrieval.functions import functions_of
 from askonce.retrieval.held import attributes_of
 from askonce.retrieval.parts import names_credential, own_bases, own_names
 

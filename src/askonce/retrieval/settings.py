@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import Any
 
-from askonce.keys.databases import credential_form, functions_of
+from askonce.keys.databases import credential_form
 from askonce.keys.normal_form import Uncacheable, is_credential
 from askonce.keys.own.modules import file_of, is_installed
 from askonce.keys.own.objects import NOTHING, says_nothing
 from askonce.retrieval.clients import place_of, sent_by
+from askonce.retrieval.functions import functions_of
 from askonce.retrieval.held import attributes_of
 from askonce.retrieval.parts import code_of, data_in, own_bases, state_of
 from askonce.retrieval.places import Reading, Setting

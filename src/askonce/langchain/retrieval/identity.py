@@ -31,7 +31,7 @@ from pydantic import BaseModel
 
 from askonce.errors import AskOnceError
 from askonce.keys.counters import counters_as_at_first
-from askonce.keys.databases import credential_form, functions_of, is_client, split_credentials
+from askonce.keys.databases import credential_form, is_client, split_credentials
 from askonce.keys.normal_form import NEUTRAL, Uncacheable, encode, model_form, plain
 from askonce.keys.own.objects import NOTHING
 from askonce.langchain.embeddings import form_of_embeddings
@@ -48,6 +48,7 @@ from askonce.langchain.retrieval.indexes import (
 from askonce.langchain.retrieval.readers import RunReaders, is_foreign, is_of_langchain
 from askonce.retrieval.clients import place_of, sent_by
 from askonce.retrieval.corpus import Corpus
+from askonce.retrieval.functions import functions_of
 from askonce.retrieval.held import attributes_of, found_within
 from askonce.retrieval.parts import (
     code_of,
