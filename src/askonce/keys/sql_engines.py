@@ -17,7 +17,7 @@ _OF_NO_ROWS = frozenset({"compiled_cache", "logging_token"})
 _SCALARS = (str, int, float, type(None))
 
 
-class Given(NamedTuple):
+class GivenValues(NamedTuple):
     """What a client is given.
 
     Attributes:
@@ -29,9 +29,9 @@ class Given(NamedTuple):
     functions: dict[str, Any]
 
 
-def given(values: Mapping[Any, Any], what: str) -> Given:
+def given(values: Mapping[Any, Any], what: str) -> GivenValues:
     """The members of a map of arguments or options, by what they are."""
-    found = Given([], {})
+    found = GivenValues([], {})
     for name, value in sorted(values.items(), key=lambda pair: repr(pair[0])):
         if isinstance(name, str) and is_credential(name):
             continue
@@ -42,7 +42,7 @@ def given(values: Mapping[Any, Any], what: str) -> Given:
     return found
 
 
-def given_to_engine(engine: Any) -> Given:
+def given_to_engine(engine: Any) -> GivenValues:
     """What an engine is given beside its URL.
 
     Raises:
@@ -55,7 +55,7 @@ def given_to_engine(engine: Any) -> Given:
     creator = engine.pool._creator
     if creator.__module__ != f"{_SQLALCHEMY}.engine.create":
         functions["creator"] = creator
-    return Given([pair for part in parts for pair in part.plain], functions)
+    return GivenValues([pair for part in parts for pair in part.plain], functions)
 
 
 def _connect_args(engine: Any) -> dict[str, Any]:

@@ -290,7 +290,7 @@ class Salaries(BaseRetriever):
 
 @pytest.mark.parametrize("is_field", [True, False])
 async def test_all_that_an_application_adds_to_a_question_counts(is_field: bool, corpus: Corpus) -> None:
-    def asked_by(user: Any) -> QueryBundle:
+    def question_of(user: Any) -> QueryBundle:
         query: Any = OfUser("salary?", user=user) if is_field else QueryBundle("salary?")
         query.user = user
         return query  # type: ignore[no-any-return]
@@ -298,8 +298,8 @@ async def test_all_that_an_application_adds_to_a_question_counts(is_field: bool,
     retriever = CachedRetriever(Salaries(), corpus=corpus, name="salaries")
     for user in ("ann", "bob", 1, 1.0, True, [1], (1,), {1}, frozenset({1}), None):
         for _ in range(2):
-            assert retriever.retrieve(asked_by(user))[0].text == f"salary of {user!r}"
-        assert (await retriever.aretrieve(asked_by(user)))[0].text == f"salary of {user!r}"
+            assert retriever.retrieve(question_of(user))[0].text == f"salary of {user!r}"
+        assert (await retriever.aretrieve(question_of(user)))[0].text == f"salary of {user!r}"
     assert corpus.cache.stats().hits == 20
 
 
