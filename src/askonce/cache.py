@@ -64,6 +64,21 @@ class Cache:
         self.source: tuple[str | None, Settings] | None = None
         if (store is None or isinstance(store, str)) and not _is_in_memory(store):
             self.source = store, settings
+        self._settings = settings
+
+    def with_settings(self, settings: Settings) -> Cache:
+        """A cache over the same store, with settings in the place of this one's.
+
+        Args:
+            settings: those that differ.
+
+        Raises:
+            ConfigError: one is wrong.
+        """
+        together: Settings = {**self._settings, **settings}
+        if self.source is not None:
+            return shared_cache(self.source[0], together)
+        return Cache(getattr(self.store, "unsealed", self.store), **together)  # not encrypted twice
 
     def __copy__(self) -> Cache:
         return self

@@ -152,6 +152,26 @@ def test_of_one_document_the_last_position_counts_and_without_ids_any_change(pla
 
 
 @apart
+def test_of_one_text_that_was_found_before_the_run_and_in_it_the_last_position_counts(place: Place) -> None:
+    place.retrieve(found("the salary of bob", "bob", position=1), found("days of leave", "leave", position=1))
+    with run():
+        place.retrieve(found("the salary of bob", "bob", position=2))
+        sources = place.made_from("the salary of bob; days of leave").sources
+        assert set(sources) == {Source("c", 2, ("bob",)), Source("c", 1, ("leave",))}
+        place.retrieve(found("the salary of bob and ann", "bob", position=3))
+        sources = place.made_from("the salary of bob; and: the salary of bob and ann").sources
+        assert set(sources) == {Source("c", 1, ("bob",)), Source("c", 3, ("bob",))}  # the prompt shows the old one
+
+
+@apart
+def test_of_two_texts_of_one_document_that_others_found_both_count(place: Place) -> None:
+    for position, text in ((1, "the salary of bob"), (2, "no salary of ann at all")):
+        contextvars.Context().run(place.retrieve, found(text, "bob", position=position))
+    sources = place.made_from("the salary of bob; no salary of ann at all").sources
+    assert set(sources) == {Source("c", 1, ("bob",)), Source("c", 2, ("bob",))}
+
+
+@apart
 def test_the_scope_is_of_the_documents_that_count(place: Place) -> None:
     place.retrieve(found("the salary of bob", "bob", scope=None), found("days of leave", "leave", scope=b"1"))
     place.retrieve(found("hours of work", "work", scope=b"2"))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import pytest
+import sqlalchemy
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.retrievers import BaseRetriever
@@ -159,9 +161,41 @@ def elasticsearch_by(**settings: Any) -> Any:
     from elasticsearch import Elasticsearch
     from langchain_elasticsearch import ElasticsearchStore
 
-    user = settings.pop("user", "ann")
+    user, headers = settings.pop("user", "ann"), settings.pop("headers", {})
     client = Elasticsearch("http://one.invalid:9200", basic_auth=(user, SECRET))
+    client = client.options(headers={**headers, "x-opaque-id": str(random.random())})
     return ElasticsearchStore("x", embedding=Lengths(), client=client, **settings)
+
+
+def elasticsearch_at(url: str, **settings: Any) -> Any:
+    from elasticsearch import Elasticsearch
+    from langchain_elasticsearch import ElasticsearchStore
+
+    return ElasticsearchStore("x", embedding=Lengths(), client=Elasticsearch(url, **settings))
+
+
+def open_search_by(**settings: Any) -> Any:
+    from langchain_community.vectorstores import OpenSearchVectorSearch
+
+    return OpenSearchVectorSearch("http://one.invalid:9200", "x", Lengths(), **settings)
+
+
+def qdrant_of(key: str) -> Any:
+    from langchain_qdrant import QdrantVectorStore
+    from qdrant_client import QdrantClient
+
+    client = QdrantClient("http://one.invalid", api_key=key, check_compatibility=False)
+    return QdrantVectorStore(client, "x", Lengths(), validate_collection_config=False, validate_embeddings=False)
+
+
+def pgvector_by(url: str = "postgresql+psycopg://one.invalid/x", **arguments: Any) -> Any:
+    from langchain_postgres import PGVector
+
+    options, server_options = arguments.pop("options", {}), arguments.pop("server_options", "")
+    given = {**arguments, "options": server_options, "password": SECRET}
+    engine = sqlalchemy.create_engine(url, connect_args=given)
+    with mock.patch.object(PGVector, "__post_init__"):  # makes tables
+        return PGVector(Lengths(), connection=engine.execution_options(**options))
 
 
 def lance_by(**settings: Any) -> Any:
@@ -215,6 +249,52 @@ SETTINGS: dict[str, tuple[Any, Any, Any]] = {
         lambda: {"strategy": strategy("DenseVectorStrategy", hybrid=True)},
     ),
     "elasticsearch, user": (elasticsearch_by, lambda: {"user": "ann"}, lambda: {"user": "bob"}),
+    "elasticsearch, headers": (
+        elasticsearch_by,
+        lambda: {"headers": {"es-security-runas-user": "ann"}},
+        lambda: {"headers": {"es-security-runas-user": "bob"}},
+    ),
+    "elasticsearch, headers of the client": (
+        elasticsearch_at,
+        lambda: {"url": "http://one.invalid:9200", "headers": {"x-user": "ann"}},
+        lambda: {"url": "http://one.invalid:9200", "headers": {"x-user": "bob"}},
+    ),
+    "elasticsearch, user in the URL": (
+        elasticsearch_at,
+        lambda: {"url": f"http://ann:{SECRET}@one.invalid:9200"},
+        lambda: {"url": f"http://bob:{SECRET}@one.invalid:9200"},
+    ),
+    "elasticsearch, key": (
+        elasticsearch_at,
+        lambda: {"url": "http://one.invalid:9200", "api_key": SECRET},
+        lambda: {"url": "http://one.invalid:9200", "api_key": "another"},
+    ),
+    "open search, headers": (
+        open_search_by,
+        lambda: {"headers": {"opendistro_security_impersonate_as": "ann"}},
+        lambda: {"headers": {"opendistro_security_impersonate_as": "bob"}},
+    ),
+    "open search, user": (
+        open_search_by,
+        lambda: {"http_auth": ("ann", SECRET)},
+        lambda: {"http_auth": ("bob", SECRET)},
+    ),
+    "qdrant, key": (qdrant_of, lambda: {"key": SECRET}, lambda: {"key": "another"}),
+    "pgvector, search path": (
+        pgvector_by,
+        lambda: {"server_options": "-csearch_path=ann"},
+        lambda: {"server_options": "-csearch_path=bob"},
+    ),
+    "pgvector, user": (
+        pgvector_by,
+        lambda: {"url": "postgresql+psycopg://", "host": "one.invalid", "user": "ann"},
+        lambda: {"url": "postgresql+psycopg://", "host": "one.invalid", "user": "bob"},
+    ),
+    "pgvector, schema": (
+        pgvector_by,
+        lambda: {"options": {"schema_translate_map": {None: "ann"}}},
+        lambda: {"options": {"schema_translate_map": {None: "bob"}}},
+    ),
     "lance, re-ranker": (lance_by, lambda: {"reranker": ranked(0.1)}, lambda: {"reranker": ranked(0.9)}),
     "postgres, metadata": (
         postgres_by,

@@ -1,6 +1,8 @@
 """What is stored is deleted with the documents that it was found in or made from."""
 
 import contextvars
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from askonce import Cache, ConfigError
 from askonce.entries.entry import Answer, Hit, Source
 from askonce.keys.normal_form import NormalForm
 from askonce.provenance.retrieved import RetrievedDocument
+from askonce.retrieval.cached_retrieval import cache_and_corpus
 from askonce.retrieval.corpus import Corpus
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
@@ -131,3 +134,23 @@ def test_a_log_that_was_lost_never_makes_valid_what_was_stored_before(before: in
 def test_a_text_is_not_taken_for_a_list_of_ids() -> None:
     with pytest.raises(ConfigError, match="ids="):
         Library(MemoryStore()).corpus.changed("42")
+
+
+@pytest.mark.parametrize("kind", ["a URL", "a store", "memory", "an encrypted one"])
+def test_settings_of_a_retriever_alone_are_those_of_the_corpus_with_these_changed(
+    kind: str, tmp_path: Path
+) -> None:
+    store: Any = (
+        "memory://" if kind == "memory" else f"sqlite:///{tmp_path}/cache.db" if kind == "a URL" else MemoryStore()
+    )
+    more: Any = {"encryption_keys": [b"1" * 16]} if kind == "an encrypted one" else {}
+    corpus = Corpus(store, name="x", namespace="mine", **more)
+    cache, same = cache_and_corpus(None, corpus, {"ttl": 3600})
+    assert same is corpus and cache is not corpus.cache
+    assert cache.engine.store_name == corpus.cache.engine.store_name
+    assert (cache.engine.settings.ttl, cache.namespace) == (3600, "mine")
+    corpus.cache.engine.position(corpus.log)
+    corpus.added()
+    assert cache.engine.position(corpus.log) == corpus.cache.engine.position(corpus.log) != None  # noqa: E711
+    with pytest.raises(ConfigError, match="another store"):
+        cache_and_corpus("memory://", corpus, {"ttl": 3600})

@@ -15,7 +15,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from askonce.keys.normal_form import is_credential, model_form
+from askonce.keys.normal_form import is_credential, is_credential_in_request, model_form
+from askonce.keys.sql_engines import given, given_to_engine
 
 Place = dict[str, Any]
 
@@ -25,6 +26,10 @@ _LOOPBACK = re.compile(
 )
 _PASSWORD = re.compile(r"\b(password|passfile|sslpassword|pwd)\s*=\s*('[^']*'|[^\s;&]+)", re.IGNORECASE)
 _USER = re.compile(r"(?<=://)([^/?#\s]*)@")
+_OF_ATTEMPTS = frozenset(
+    "accept accept-encoding connection content-length content-type user-agent x-elastic-client-meta x-opaque-id"
+    " x-request-id traceparent tracestate".split()
+)
 
 
 class InMemory(NamedTuple):
@@ -121,11 +126,43 @@ def credential_form(value: object) -> str:
     return hashlib.sha256(f"credential {shown!r}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
+def _sent(*headers: Any) -> list[list[str]]:
+    """Headers that a client sends with each request: a server, or a proxy before it, may tell users by any."""
+    pairs = {(str(name).lower(), str(one)) for some in headers for name, one in dict(some or {}).items()}
+    return [[name, _header(name, value)] for name, value in sorted(pairs) if name not in _OF_ATTEMPTS]
+
+
+def _header(name: str, value: str) -> str:
+    kind, _, account = value.partition(" ")
+    if name == "authorization" and kind.lower() == "basic":
+        return f"user {base64.b64decode(account).decode().partition(':')[0]}"
+    return credential_form(value) if is_credential_in_request(name) else value
+
+
+def _account(auth: Any) -> Any:
+    """Whose credentials they are."""
+    if auth is None:
+        return None
+    if isinstance(auth, str):
+        return auth.partition(":")[0]
+    if isinstance(auth, (tuple, list)):
+        return auth[0]
+    signer = vars(getattr(auth, "signer", auth))  # of AWS
+    held = {**signer, **getattr(signer.get("credentials"), "__dict__", {})}
+    return [type(auth).__name__, credential_form(sorted(str(one) for one in held.values() if isinstance(one, str)))]
+
+
 def _chroma_server(server: Any) -> Place:
     system = getattr(server, "_system", None)
     settings: Any = server._settings if system is None else system.settings
     if settings.chroma_server_host:
-        return {"host": settings.chroma_server_host, "port": settings.chroma_server_http_port}
+        token = settings.chroma_client_auth_credentials
+        return {
+            "host": settings.chroma_server_host,
+            "port": settings.chroma_server_http_port,
+            "sent": _sent(settings.chroma_server_headers),
+            "account": token and credential_form(token),
+        }
     if settings.is_persistent:
         return {"directory": location(settings.persist_directory)}
     return {"memory": InMemory(server)}
@@ -145,7 +182,7 @@ def _chroma_collection(collection: Any) -> Place:
 def _qdrant(client: Any) -> Place:
     inner = client._client
     if hasattr(inner, "rest_uri"):
-        return {"url": inner.rest_uri}
+        return {"url": inner.rest_uri, "sent": _sent(inner._rest_headers)}
     return {"memory": InMemory(inner)} if inner.location == ":memory:" else {"directory": location(inner.location)}
 
 
@@ -213,10 +250,9 @@ def _redis_index(index: Any) -> Place:
 
 
 def _elastic(client: Any) -> Place:
-    urls = sorted(node.base_url for node in client._transport.node_pool.all())
-    kind, _, given = str(getattr(client, "_headers", {}).get("authorization", "")).partition(" ")
-    user = base64.b64decode(given).decode().partition(":")[0] if kind == "Basic" else None
-    return {"urls": urls, "user": user}
+    nodes = client._transport.node_pool.all()
+    headers = [one.config.headers for one in nodes]
+    return {"urls": sorted(one.base_url for one in nodes), "sent": _sent(*headers, client._headers)}
 
 
 def _elastic_index(store: Any) -> Place:
@@ -227,9 +263,10 @@ def _elastic_index(store: Any) -> Place:
 def _open_search(client: Any) -> Place:
     parts = ("scheme", "host", "port", "url_prefix")
     hosts = sorted("/".join(str(host.get(part) or "") for part in parts) for host in client.transport.hosts)
-    account = client.transport.kwargs.get("http_auth")
-    user = account[0] if isinstance(account, (tuple, list)) else None
-    return {"hosts": hosts, "user": user}
+    given_for = [client.transport.kwargs, *client.transport.hosts]
+    accounts = [_account(one.get("http_auth")) for one in given_for]
+    sent = _sent(*(one.get("headers") for one in given_for))
+    return {"hosts": hosts, "accounts": [one for one in accounts if one], "sent": sent}
 
 
 def _open_search_index(client: Any) -> Place:
@@ -262,29 +299,31 @@ def _sqlite(connection: Any) -> Place:
 
 
 def _sql_engine(engine: Any) -> Place:
-    url = engine.url
+    url, more = engine.url, given_to_engine(engine).plain
     if url.get_backend_name() == "sqlite":
         in_memory = url.database in (None, "", ":memory:")
-        return {"memory": InMemory(engine)} if in_memory else {"directory": location(url.database)}
-    if not url.host and not url.database and not url.query:
+        place = {"memory": InMemory(engine)} if in_memory else {"directory": location(url.database)}
+        return {**place, "given": more}
+    if not url.host and not url.database and not url.query and not more:
         return {}  # connections that the application makes
     query = {name: value for name, value in url.query.items() if not is_credential(name)}
     names = {"host": url.host, "port": url.port, "database": url.database, "user": url.username, "query": query}
-    return {"dialect": url.get_backend_name(), **names}
+    return {"dialect": url.get_backend_name(), **names, "given": more}
 
 
-def _sql_session(sessions: Any) -> Place:
-    maker = getattr(sessions, "session_factory", sessions)
-    return place_of(maker.kw["bind"]) or {}
+def bind_of(sessions: Any) -> Any:
+    """The engine of a maker of sessions."""
+    return getattr(sessions, "session_factory", sessions).kw["bind"]
 
 
 def _postgres(connection: Any) -> Place:
     info = connection.info
-    return {"host": info.host, "port": info.port, "database": info.dbname, "user": info.user}
+    names = {"host": info.host, "port": info.port, "database": info.dbname, "user": info.user}
+    return {**names, "options": info.options}
 
 
 def _postgres_pool(pool: Any) -> Place:
-    return {"connection": without_credentials(pool.conninfo)}
+    return {"connection": without_credentials(pool.conninfo), "given": given(pool.kwargs or {}, "argument").plain}
 
 
 def _neo4j(driver: Any) -> Place:
@@ -338,9 +377,9 @@ _READERS = _table(
         ("astrapy", "Collection", _astra_collection),
         ("sqlite3", "Connection", _sqlite),
         ("sqlalchemy", "Engine", _sql_engine),
-        ("sqlalchemy", "sessionmaker", _sql_session),
-        ("sqlalchemy", "async_sessionmaker", _sql_session),
-        ("sqlalchemy", "scoped_session", _sql_session),
+        ("sqlalchemy", "sessionmaker", lambda sessions: place_of(bind_of(sessions)) or {}),
+        ("sqlalchemy", "async_sessionmaker", lambda sessions: place_of(bind_of(sessions)) or {}),
+        ("sqlalchemy", "scoped_session", lambda sessions: place_of(bind_of(sessions)) or {}),
         ("langchain_postgres", "PGEngine", lambda engine: place_of(engine._pool) or {}),
         ("psycopg", "Connection", _postgres),
         ("psycopg2", "connection", _postgres),

@@ -93,7 +93,7 @@ class MadeFrom:
         in_runs = [held for one in self._contexts if one.is_run for held in one.documents(self._store)]
         unseen = [document for document, shown in in_runs if not shown]
         made_from = list(dict.fromkeys((*standing, *unseen, *others)))
-        found = _sources(made_from, self._sources_of_answers())
+        found = _sources(_latest(made_from), self._sources_of_answers())
         scopes = {one.scope for one in made_from}
         if not scopes or None in scopes:
             return found, None
@@ -110,6 +110,22 @@ class MadeFrom:
             index.add(number, text)
         standing = index.standing_in(self._prompt(), ())
         return [source for number in standing for source in texts[number][1].sources]
+
+
+def _latest(documents: list[RetrievedDocument]) -> list[RetrievedDocument]:
+    """Of a document that was found several times with the same text, the last: there it still had that text.
+
+    So what was retrieved outside the run, before the document was written again, makes no answer outdated.
+    """
+    last: dict[tuple[object, ...], int] = {}
+    for one in documents:
+        if one.ids and one.text:  # of those of other requests only the words are known
+            last[_version(one)] = max(last.get(_version(one), one.position), one.position)
+    return [one for one in documents if last.get(_version(one), one.position) == one.position]
+
+
+def _version(one: RetrievedDocument) -> tuple[object, ...]:
+    return one.corpus, one.ids, one.text, one.body
 
 
 def _sources(documents: Iterable[RetrievedDocument], more: Iterable[Source]) -> tuple[Source, ...]:

@@ -39,7 +39,8 @@ def cache_and_corpus(
     """The cache in which a retriever's results are stored, and the corpus that it searches.
 
     Args:
-        store: as `askonce.Cache` takes it, or a `Cache`; ``None`` for the corpus's own.
+        store: as `askonce.Cache` takes it, or a `Cache`; ``None`` for the corpus's own, with the
+            settings that are given in the place of its own.
         corpus: a corpus, the name of one in ``store``, or ``None`` for the one named ``default``.
         settings: of `askonce.Cache`.
 
@@ -49,8 +50,8 @@ def cache_and_corpus(
     if not isinstance(corpus, Corpus):
         cache = shared_cache(store, settings)
         return cache, Corpus(cache, name=corpus or "default")
-    if store is None and not settings:
-        return corpus.cache, corpus
+    if store is None:
+        return (corpus.cache.with_settings(settings) if settings else corpus.cache), corpus
     cache = shared_cache(store, settings)
     if cache.engine.store_name != corpus.cache.engine.store_name:
         raise ConfigError(

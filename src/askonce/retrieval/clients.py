@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from askonce.keys import databases
-from askonce.keys.databases import InMemory, Place, credential_form, without_credentials
+from askonce.keys.databases import InMemory, Place, credential_form, location, without_credentials
 from askonce.keys.normal_form import is_credential_in_request
 from askonce.keys.own.modules import is_installed
 from askonce.retrieval.versions import instance
@@ -62,11 +62,15 @@ def sent_by(client: Any) -> dict[str, Any] | None:
         sent["hooks"] = [*client.event_hooks.get("request", ())]
         transports = (client._transport, *client._mounts.values())
         sent["transports"] = [one for one in transports if one is not None and not _is_plain(one)]
+        sockets = (getattr(getattr(one, "_pool", None), "_uds", None) for one in transports)
+        sent["socket"] = [location(one) for one in sockets if one]
     elif kind == "requests":
         sent["hooks"] = [
             one for hooks in client.hooks.values() for one in (hooks if isinstance(hooks, list) else [hooks])
         ]
         sent["transports"] = [one for one in client.adapters.values() if not is_installed(type(one).__module__)]
+    elif isinstance(path := getattr(client.connector, "path", None), str):
+        sent["socket"] = [location(path)]
     return {name: one for name, one in sent.items() if one not in (None, "", {}, [])}
 
 

@@ -29,6 +29,7 @@ from askonce.keys.databases import (
 from askonce.keys.normal_form import model_form
 from askonce.keys.own.objects import says_nothing
 from askonce.retrieval.clients import place_of, sent_by
+from askonce.retrieval.functions import functions_of
 from askonce.retrieval.held import attributes_of
 from askonce.retrieval.parts import names_credential, own_bases, own_names
 
@@ -108,7 +109,7 @@ def read(attributes: Mapping[str, Any], own: Collection[str] = ()) -> Reading:
         shown, placed = _attribute(name, value)
         sent = None if shown else sent_by(value)
         if sent is not None and "url" in sent:
-            shown, placed = {"url": sent["url"]}, True
+            shown, placed = {one: sent[one] for one in ("url", "socket") if one in sent}, True
         is_placed = is_placed or placed
         if sent and is_own:
             rest.append(Setting(given, value, True))
@@ -135,13 +136,15 @@ def _inside(value: Any) -> Reading | None:
     if isinstance(value, Mapping):
         return read({str(key): item for key, item in value.items()})._replace(form={})
     cls = type(value)
+    functions = [Setting(name, one, False) for name, one in functions_of(value).items()]
     if not (holds_settings(cls) or own_bases(cls)):
-        return None
+        return Reading({}, functions, False, False) if functions else None
     held = attributes_of(value)
     names = own_names(value, held)
     if is_client(cls) and not holds_settings(cls):  # of a package's class with more: what it adds
         held = {one: held[one] for one in names}
-    return read(held, names)
+    reading = read(held, names)
+    return reading._replace(rest=[*reading.rest, *functions])
 
 
 def _counts(name: str, value: Any, *, is_own: bool) -> bool:

@@ -13,6 +13,7 @@ from askonce.keys.normal_form import Uncacheable, is_credential
 from askonce.keys.own.modules import file_of, is_installed
 from askonce.keys.own.objects import NOTHING, says_nothing
 from askonce.retrieval.clients import place_of, sent_by
+from askonce.retrieval.functions import functions_of
 from askonce.retrieval.held import attributes_of
 from askonce.retrieval.parts import code_of, data_in, own_bases, state_of
 from askonce.retrieval.places import Reading, Setting
@@ -107,7 +108,8 @@ class SettingReader:
             return form
         place = place_of(part)
         if place is not None:
-            return {**form, "place": self._read(place)}
+            functions = {name: self._read(one) for name, one in functions_of(part).items()}
+            return {**form, "place": self._read(place), **functions}
         is_model = any(one.__module__.partition(".")[0] in _MODELS for one in type(part).__mro__)
         held = attributes_of(part) or state_of(part)
         self._depth += 1

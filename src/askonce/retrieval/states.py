@@ -49,6 +49,8 @@ def read_states(store: object) -> States | None:
             reader = _READERS.get((cls.__module__.partition(".")[0], cls.__name__))
             if reader is None:
                 continue
+            if reader is _qdrant and not members.get("collection_name"):
+                break  # an own store, which has the name elsewhere
             try:
                 place, state = reader(part, members.get("collection_name"))
             except Exception as error:  # a server that is down

@@ -2,13 +2,15 @@
 
 The version of an index is a digest of its documents. So all processes that loaded the same share what was found in
 it. An index that is written to through `watch` leaves them: from then on its version is a random name, its own, and
-the log of its corpus says what each of its changes concerns.
+the log of its corpus says what each of its changes concerns. After a fork there are two of the index: what was
+found before is shared by both until one is written to, which then gets another name.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import secrets
 import sys
 from collections import deque
@@ -171,6 +173,20 @@ def digest_in_order(rows: Iterable[bytes]) -> str:
     return hashlib.sha256(b"".join(hashlib.sha256(row).digest() for row in rows)).hexdigest()
 
 
+class _Forks:
+    """How many forks there were: another number on each side of a fork, and after it."""
+
+    count = 0
+
+    @classmethod
+    def counted(cls) -> None:
+        cls.count += 1
+
+
+if hasattr(os, "register_at_fork"):  # also before it, so that no name of another thread's is made in between
+    os.register_at_fork(before=_Forks.counted, after_in_parent=_Forks.counted, after_in_child=_Forks.counted)
+
+
 class _Version:
     """Lies among an object's attributes, so that all objects that share these share it. A copy gets one of its own.
 
@@ -178,10 +194,12 @@ class _Version:
         name: of the version.
         items: the documents that were there under that name.
         is_own: the name is random.
+        made: the process that made it, and how many forks there were.
     """
 
     def __init__(self) -> None:
         self.name = secrets.token_hex(8)
+        self.made = os.getpid(), _Forks.count
         self.items: list[Any] | None = None
         self.is_own = True
 
@@ -231,7 +249,7 @@ def written(index: Any, items: Iterable[Any]) -> None:
         items: its documents now.
     """
     fresh, before = _Version(), _marked(index)
-    if before.is_own:
+    if before.is_own and before.made == fresh.made:
         fresh.name = before.name
     fresh.items = list(items)
     vars(index)[_AT] = fresh
@@ -240,10 +258,15 @@ def written(index: Any, items: Iterable[Any]) -> None:
 def instance(part: Any) -> str:
     """A name for one object of this process: what it holds in memory is nowhere else.
 
+    A forked process gives it another, since what is written to it there does not show here.
+
     Raises:
         Uncacheable: the object takes no mark.
     """
-    return _marked(part).name
+    version = _marked(part)
+    if version.made[0] != os.getpid():
+        vars(part)[_AT] = version = _Version()
+    return version.name
 
 
 def _marked(part: Any) -> _Version:

@@ -476,3 +476,35 @@ def test_a_setting_of_embeddings_that_changes_later_counts_and_a_counter_does_no
         embeddings.instead = instead
         assert retriever.invoke("which?")[0].id == instead
     assert retriever.cache.stats().hits == 3
+
+
+class Exact(BaseRetriever):
+    """Shows what it holds, or what a call gives it, to the letter."""
+
+    held: Any = None
+
+    def _get_relevant_documents(self, query: str, *, run_manager: Any, given: Any = None) -> list[Document]:
+        return [Document(repr(self.held if given is None else given))]
+
+
+@pytest.mark.parametrize("name", [None, "exact"])
+def test_kinds_of_values_in_fields_and_calls_count(name: str | None) -> None:
+    values: list[Any] = [
+        1,
+        1.0,
+        True,
+        "1",
+        [1],
+        (1,),
+        {1},
+        frozenset({1}),
+        deque([1]),
+        {"a": 1, "b": 2},
+        {"b": 2, "a": 1},
+    ]
+    cache = Cache("memory://")
+    for one in values * 2:
+        assert cached(Exact(), cache, corpus="x", name=name).invoke("?", given=one)[0].page_content == repr(one)
+        if name is None:
+            assert cached(Exact(held=one), cache, corpus="x").invoke("?")[0].page_content == repr(one)
+    assert cache.stats().hits == len(values) * (2 if name is None else 1)

@@ -29,7 +29,7 @@ from langchain_text_splitters import CharacterTextSplitter
 from pydantic import PrivateAttr
 
 from askonce import Cache, ConfigError, Corpus
-from askonce.langchain import CachedRetriever, watch
+from askonce.langchain import CachedRetriever, cached, watch
 from askonce.langchain.retrieval.identity import Identity
 from tests.langchain.retrieval.library import Words, animals, found, library, text_of
 
@@ -82,6 +82,118 @@ PAIRS: dict[str, tuple[Callable[[], Server], Callable[[], Server]]] = {
     "SQLite in memory": (lambda: engine("sqlite://"), lambda: engine("sqlite://")),
     "a store inside": (lambda: Server(inner=Server(url="http://a")), lambda: Server(inner=Server(url="http://b"))),
 }
+
+
+class Notes(BaseRetriever):
+    """Reads the notes of whoever the engine is for."""
+
+    engine: Any
+
+    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+        with self.engine.connect() as connection:
+            return [Document(one.text) for one in connection.execute(sqlalchemy.text("SELECT text FROM notes"))]
+
+
+class Translated(Notes):
+    """The same, of a table whose schema the engine's options name."""
+
+    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+        columns = sqlalchemy.Column("text"), sqlalchemy.Column("owner")
+        table = sqlalchemy.Table("notes", sqlalchemy.MetaData(), *columns, schema="own")
+        with self.engine.connect() as connection:
+            return [Document(one.text) for one in connection.execute(sqlalchemy.select(table))]
+
+
+def attached(connection: Any, file: Path) -> None:
+    for user in ("ann", "bob"):
+        connection.execute(f"ATTACH '{file.parent / user}.db' AS {user}")
+
+
+def by_schema(file: Path, user: str) -> Notes:
+    shared = sqlalchemy.create_engine(f"sqlite:///{file}")
+    sqlalchemy.event.listen(shared, "connect", lambda connection, _: attached(connection, file))
+    return Translated(engine=shared.execution_options(schema_translate_map={"own": user}))
+
+
+def by_arguments(file: Path, user: str) -> Notes:
+    given = {"factory": {"ann": Ann, "bob": Bob}[user]}
+    return Notes(engine=sqlalchemy.create_engine(f"sqlite:///{file}", connect_args=given))
+
+
+def by_creator(file: Path, user: str) -> Notes:
+    def connected() -> sqlite3.Connection:
+        return sqlite3.connect(file.parent / f"{user}.db")
+
+    return Notes(engine=sqlalchemy.create_engine(f"sqlite:///{file}", creator=connected))
+
+
+def by_listener(file: Path, user: str) -> Notes:
+    engine = sqlalchemy.create_engine(f"sqlite:///{file}")
+
+    @sqlalchemy.event.listens_for(engine, "before_cursor_execute", retval=True)
+    def filtered(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> tuple[str, Any]:
+        return f"{statement} WHERE owner = '{user}'", parameters
+
+    return Notes(engine=engine)
+
+
+class Ann(sqlite3.Connection):
+    def execute(self, sql: str, *parameters: Any) -> Any:
+        return super().execute(sql, *parameters)
+
+    def cursor(self, *_: Any) -> Any:
+        return Own(self, "ann")
+
+
+class Bob(Ann):
+    def cursor(self, *_: Any) -> Any:
+        return Own(self, "bob")
+
+
+class Own(sqlite3.Cursor):
+    """Shows the rows of one owner."""
+
+    def __init__(self, connection: sqlite3.Connection, user: str) -> None:
+        super().__init__(connection)
+        self.user = user
+
+    def execute(self, sql: str, *parameters: Any) -> Any:
+        return super().execute(f"{sql} WHERE owner = '{self.user}'" if "notes" in sql else sql, *parameters)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("name", [None, "notes"])
+@pytest.mark.parametrize("make", [by_schema, by_arguments, by_creator, by_listener])
+def test_whose_rows_an_engine_shows_counts(
+    make: Callable[[Path, str], Notes], name: str | None, tmp_path: Path
+) -> None:
+    for file in ("shared", "ann", "bob"):
+        with sqlite3.connect(tmp_path / f"{file}.db") as connection:
+            connection.execute("CREATE TABLE notes (text, owner)")
+            for user in ("ann", "bob"):
+                if file in ("shared", user):
+                    connection.execute("INSERT INTO notes VALUES (?, ?)", (f"salary of {user}", user))
+    cache = Cache("memory://")
+    for user in ("ann", "bob", "ann"):
+        retriever = cached(make(tmp_path / "shared.db", user), cache, corpus="notes", name=name)
+        assert text_of(retriever.invoke("salary?")) == f"salary of {user}"
+    assert cache.stats().hits == 1
+
+
+def test_what_an_engine_is_given_that_cannot_be_read_needs_a_name(tmp_path: Path) -> None:
+    rows = iter([1])
+    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/x.db", creator=lambda: next(rows))
+    with pytest.raises(ConfigError, match="name="):
+        cached(Notes(engine=engine), "memory://", corpus="notes")
+    cached(Notes(engine=engine), "memory://", corpus="notes", name="notes")
+
+
+def test_a_socket_is_another_server() -> None:
+    def of(socket: str) -> Any:
+        transport = httpx.HTTPTransport(uds=socket)
+        return identity(Server(session=httpx.Client(base_url="http://docs", transport=transport)))[0]
+
+    assert of("/run/ann.sock") == of("/run/ann.sock") != of("/run/bob.sock")
 
 
 def identity(store: VectorStore) -> tuple[Any, Identity]:

@@ -313,6 +313,45 @@ def test_what_another_process_wrote_is_seen_at_the_next_retrieval(tmp_path: Path
     assert "changed" in str(retriever.invoke("barks"))
 
 
+def serve(store: InMemoryVectorStore, retriever: CachedRetriever, worker: int, turns: Any, seen: Any) -> None:
+    """Write an animal of the worker's own, and search when all others did so, one after the other."""
+    store.add_documents(animals(**{f"worker{worker}": "barks barks"}))
+    turns.wait(10)
+    for one in range(3):
+        if one == worker:
+            seen.put((found(retriever.invoke("barks")), found(store.as_retriever().invoke("barks"))))
+        turns.wait(10)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_forked_workers_serve_what_is_in_their_own_memory(tmp_path: Path) -> None:
+    store, corpus = library(f"sqlite:///{tmp_path / 'cache.db'}")
+    retriever = CachedRetriever(store.as_retriever(), corpus=corpus)
+    fork = multiprocessing.get_context("fork")
+    turns, seen = fork.Barrier(3), fork.Queue()
+    workers = [fork.Process(target=serve, args=(store, retriever, number, turns, seen)) for number in (1, 2)]
+    for one in workers:
+        one.start()
+    serve(store, retriever, 0, turns, seen)
+    results = [seen.get(timeout=30) for _ in range(3)]
+    for one in workers:
+        one.join()
+    assert [served for served, _ in results] == [searched for _, searched in results]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_forked_workers_share_what_none_of_them_changed(tmp_path: Path) -> None:
+    store, corpus = library(f"sqlite:///{tmp_path / 'cache.db'}")
+    retriever = CachedRetriever(store.as_retriever(), corpus=corpus)
+    retriever.invoke("barks")
+    fork = multiprocessing.get_context("fork")
+    hits = fork.Queue()
+    worker = fork.Process(target=lambda: (retriever.invoke("barks"), hits.put(retriever.cache.stats().hits)))
+    worker.start()
+    assert hits.get(timeout=30) == 1
+    worker.join()
+
+
 @pytest.mark.parametrize("given", ["animals", Cache("memory://"), None])
 def test_watch_takes_a_corpus_only(given: Any) -> None:
     with pytest.raises(ConfigError, match=r"watch takes a corpus.*Corpus\(store, name="):

@@ -1,6 +1,7 @@
 """Retrievals are stored until the documents change, and answers have their sources."""
 
 import asyncio
+import dataclasses
 import datetime
 import http
 import logging
@@ -272,3 +273,41 @@ async def test_the_text_of_a_node_is_stored_once_whatever_its_score(corpus: Corp
     assert corpus.cache.invalidate("doc:banana") == 1
     assert retriever.retrieve("a banana") == inner.retrieve("a banana")
     assert corpus.cache.stats().kinds["retrieval"].misses == 7
+
+
+@dataclasses.dataclass
+class OfUser(QueryBundle):
+    user: Any = ""
+
+
+class Salaries(BaseRetriever):
+    """Finds what the question's user may see."""
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        user = getattr(query_bundle, "user", None)
+        return [NodeWithScore(node=TextNode(id_=str(user), text=f"salary of {user!r}"), score=1.0)]
+
+
+@pytest.mark.parametrize("is_field", [True, False])
+async def test_all_that_an_application_adds_to_a_question_counts(is_field: bool, corpus: Corpus) -> None:
+    def question_of(user: Any) -> QueryBundle:
+        query: Any = OfUser("salary?", user=user) if is_field else QueryBundle("salary?")
+        query.user = user
+        return query  # type: ignore[no-any-return]
+
+    retriever = CachedRetriever(Salaries(), corpus=corpus, name="salaries")
+    for user in ("ann", "bob", 1, 1.0, True, [1], (1,), {1}, frozenset({1}), None):
+        for _ in range(2):
+            assert retriever.retrieve(question_of(user))[0].text == f"salary of {user!r}"
+        assert (await retriever.aretrieve(question_of(user)))[0].text == f"salary of {user!r}"
+    assert corpus.cache.stats().hits == 20
+
+
+def test_a_question_with_what_cannot_be_read_is_not_cached(
+    corpus: Corpus, caplog: pytest.LogCaptureFixture
+) -> None:
+    retriever = CachedRetriever(Salaries(), corpus=corpus, name="salaries")
+    for _ in range(2):
+        assert retriever.retrieve(OfUser("salary?", user=iter([])))
+    assert corpus.cache.stats().stored == 0
+    assert "iterator" in caplog.text

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import multiprocessing
 import pickle
 import random
 import subprocess
@@ -298,3 +299,31 @@ async def test_document_stores_retrievers_and_whatever_writes_are_watched(
 def test_watch_takes_a_corpus_only(given: Any, index: VectorStoreIndex) -> None:
     with pytest.raises(ConfigError, match=r"watch takes a corpus.*Corpus\(store, name="):
         watch(index, given)
+
+
+def serve(index: VectorStoreIndex, retriever: CachedRetriever, worker: int, turns: Any, seen: Any) -> None:
+    """Write a document of the worker's own, and search when all others did so, one after the other."""
+    index.insert(Document(text="red red", id_=f"worker {worker}"))
+    turns.wait(10)
+    for one in range(3):
+        if one == worker:
+            seen.put((doc_ids(retriever.retrieve("red")), doc_ids(retriever.retriever.retrieve("red"))))
+        turns.wait(10)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_forked_workers_serve_what_is_in_their_own_memory(index: VectorStoreIndex, tmp_path: Path) -> None:
+    corpus = Corpus(f"sqlite:///{tmp_path / 'cache.db'}")
+    watch(index, corpus)
+    index.insert(Document(text="red", id_="before"))
+    retriever = CachedRetriever(VectorIndexRetriever(index, similarity_top_k=9), corpus=corpus)
+    fork = multiprocessing.get_context("fork")
+    turns, seen = fork.Barrier(3), fork.Queue()
+    workers = [fork.Process(target=serve, args=(index, retriever, number, turns, seen)) for number in (1, 2)]
+    for one in workers:
+        one.start()
+    serve(index, retriever, 0, turns, seen)
+    results = [seen.get(timeout=30) for _ in range(3)]
+    for one in workers:
+        one.join()
+    assert [served for served, _ in results] == [searched for _, searched in results]

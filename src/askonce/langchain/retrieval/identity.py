@@ -48,6 +48,7 @@ from askonce.langchain.retrieval.indexes import (
 from askonce.langchain.retrieval.readers import RunReaders, is_foreign, is_of_langchain
 from askonce.retrieval.clients import place_of, sent_by
 from askonce.retrieval.corpus import Corpus
+from askonce.retrieval.functions import functions_of
 from askonce.retrieval.held import attributes_of, found_within
 from askonce.retrieval.parts import (
     code_of,
@@ -110,7 +111,7 @@ class Identity:
         self.readers = RunReaders()
         self.corpus = corpus
         self._known, self._made = known, made
-        self._is_named = False
+        self._is_named = self._is_given = False
         self._is_own = self._in_store = self._counted_elsewhere = False
         self._settings = SettingReader(self.of)
         self._within: list[int] = []
@@ -153,7 +154,9 @@ class Identity:
         if isinstance(part, str):
             self.readers.add_text(part)
             return self._text(part) if "://" in part else plain(part)
-        if self._is_own and isinstance(part, float):  # to code of the application's own 1.0 may not be 1
+        if (self._is_own or self._is_given) and isinstance(
+            part, float
+        ):  # to code of the application's own 1.0 may not be 1
             return {"float": repr(part)}
         return plain(part)
 
@@ -163,6 +166,22 @@ class Identity:
         if has_token and self._is_own and not self._in_store:
             raise Uncacheable("a credential in a URL, whose owner may find other documents")
         return {"url": shown, "credential": credential_form(part)} if has_token else shown
+
+    def given(self, values: dict[str, Any], retriever: Any) -> Any:
+        """What a call or its run gives, to the letter where code of the application's own may read it.
+
+        Args:
+            values: by name.
+            retriever: to which; it was read before.
+
+        Raises:
+            Uncacheable: there is something without a stable representation.
+        """
+        self._is_given = any(own_bases(own_class(type(one))) for one in (retriever, *self.stores))
+        try:
+            return [[name, self.of(one)] for name, one in sorted(values.items())]
+        finally:
+            self._is_given = False
 
     def stores_in(self, part: Any) -> list[Any]:
         """The stores and documents in a retriever, wherever they are: a name says nothing of these."""
@@ -236,14 +255,15 @@ class Identity:
         documents = self._documents(part)
         if documents is not None:
             return documents
+        is_exact = self._is_own or self._is_given
         if isinstance(part, (set, frozenset)):
-            return sorted((self.of(item) for item in part), key=encode)
-        if not isinstance(part, Mapping):
+            form = sorted((self.of(item) for item in part), key=encode)
+        elif not isinstance(part, Mapping):
             form = [self.of(item) for item in part]
         else:
-            pairs = part.items() if self._is_own else sorted(part.items(), key=lambda pair: str(pair[0]))
+            pairs = part.items() if is_exact else sorted(part.items(), key=lambda pair: str(pair[0]))
             form = [[self.of(name), self.of(item)] for name, item in pairs]
-        is_usual = not self._is_own or type(part) in (list, dict)
+        is_usual = not is_exact or type(part) in (list, dict)
         return form if is_usual else {"of": _name(type(part)), "items": form}
 
     def _object(self, part: Any) -> Any:
@@ -296,11 +316,22 @@ class Identity:
             return None
         if shows_state(part):
             self.stores.append(part)
-        self.is_local = self.is_local or is_on_this_machine(place or (sent or {}).get("url"))
+        where = place or {name: one for name, one in (sent or {}).items() if name in ("url", "socket")}
+        self.is_local = self.is_local or is_on_this_machine(where)
         form = {**_class(type(part)), "place": model_form(place, []) if place else self._settings.data(sent)}
         held = attributes_of(part) if own_bases(type(part)) else {}
         more = {name: self._attribute(name, held[name]) for name in sorted(own_names(part, held))}
+        more |= self._functions(part)
         return {**form, "has": more} if more else form
+
+    def _functions(self, client: Any) -> dict[str, Any]:
+        """The functions that decide what is found at a client's place."""
+        outer, self._in_store = self._in_store, True
+        try:
+            read_form = partial(self._whole, self.of)
+            return {name: self._setting(read_form, one) for name, one in functions_of(client).items()}
+        finally:
+            self._in_store = outer
 
     def _documents(self, part: Any) -> Any:
         """A list, map or data frame of documents by a digest, made once while it holds the same; else ``None``."""
@@ -350,7 +381,7 @@ class Identity:
             if name in _CLIENTS and not is_own:
                 place = place_of(value)
                 if place is not None:
-                    form[name] = model_form(place, [])
+                    form[name] = [model_form(place, []), self._functions(value)]
             elif is_own or not names_credential(name):
                 form[name] = self._field(name, value)
         for name, value in (part.__pydantic_private__ or {}).items():

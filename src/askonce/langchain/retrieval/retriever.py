@@ -206,13 +206,14 @@ class _Retrieval(CachedRetrieval[BaseRetriever, Document]):
             if isinstance(query, str)
             else plain(query)
         )
-        model, arguments = owner._identity(identity), identity.of(self._arguments)
+        model = owner._identity(identity)
+        arguments = identity.given(self._arguments, self.retriever)
         self._embeddings = identity.embeddings
         parts = {"arguments": arguments}
         if identity.readers.any:
             given = given_by_run(self._run, owner.depends_on, identity.readers)
             if given:
-                parts["run"] = identity.of(given)
+                parts["run"] = identity.given(given, self.retriever)
         self.scope = request_form("retrieval", model, **parts).digest()
         return request_form("retrieval", model, question=content, **parts)
 

@@ -93,6 +93,21 @@ class Identity:
         """
         return plain({"name": self._name, "retriever": self._part(retriever, 0)})
 
+    def of_question(self, question: Any, more: Mapping[str, Any]) -> Any:
+        """What the application adds to a question: its own class, and attributes that its own retrievers may read.
+
+        Raises:
+            Uncacheable: it has no stable representation.
+        """
+        self._in_store = self._is_own = True
+        held = {
+            name: credential_form(one)
+            if is_credential(name) and isinstance(one, (str, bytes))
+            else self._part(one, 0)
+            for name, one in more.items()
+        }
+        return {"class": _class_name(question), "code": code_of(type(question)).digest, "has": held}
+
     def _part(self, value: Any, depth: int) -> Any:
         """The form of a part; with a name, of one that has none just the class, and the documents in it."""
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,10 +35,12 @@ from askonce.retrieval.cached_retrieval import (
 )
 from askonce.retrieval.corpus import Corpus
 from askonce.retrieval.encoded import EncodedDocument
-from askonce.retrieval.held import found_within
+from askonce.retrieval.held import attributes_of, found_within
 from askonce.retrieval.made import MadeInSearches
 from askonce.retrieval.places import machine_of, unplaced
 from askonce.stores import Client, Store
+
+_OF_QUESTIONS = frozenset(one.name for one in dataclasses.fields(QueryBundle))
 
 
 class CachedRetriever(BaseRetriever):
@@ -184,6 +187,9 @@ class _Retrieval(CachedRetrieval[BaseRetriever, NodeWithScore]):
             query_form["embedding"] = plain([float(one) for one in query.embedding])
         if query.image_path is not None:
             query_form["image"] = plain(_content(query.image_path))
+        more = {name: one for name, one in attributes_of(query).items() if name not in _OF_QUESTIONS}
+        if more or type(query) is not QueryBundle:
+            query_form["has"] = Identity(None, self.corpus.log, {}).of_question(query, more)
         return request_form("retrieval", identity, corpus=self.corpus.log, query=query_form)
 
     def search(self) -> list[NodeWithScore]:
@@ -217,7 +223,7 @@ class _Retrieval(CachedRetrieval[BaseRetriever, NodeWithScore]):
 
     def _query(self) -> tuple[QueryBundle, Any]:
         """A copy of the query, since retrievers write in it; and the model to embed it with, if any."""
-        query, inner = dataclasses.replace(self._question), self.retriever
+        query, inner = copy.copy(self._question), self.retriever
         if type(inner) is not VectorIndexRetriever or query.embedding is not None or not query.embedding_strs:
             return query, None
         model = inner._embed_model
