@@ -13,7 +13,7 @@ from askonce.entries.requested import Requested
 
 Json = dict[str, Any]
 
-_THOUGHT = re.compile(r"\s*<(think|thinking|reasoning)>.*?(</\1>|\Z)", re.DOTALL)
+_THOUGHT = re.compile(r"<(think|thinking|reasoning)>.*?(</\1>|\Z)", re.DOTALL)
 
 
 class Acceptance(msgspec.Struct):
