@@ -29,7 +29,7 @@ _OF_THE_PROGRAM = frozenset(
 )
 # What they hold is another number each time. The seed of a `random.Random` counts: its state can be read.
 _OF_CHANCE = frozenset(
-    "numpy.random._generator.Generator numpy.random.mtrand.RandomState numpy.random.bit_generator.BitGenerator".split()
+    f"numpy.random.{name}" for name in ("_generator.Generator", "mtrand.RandomState", "bit_generator.BitGenerator")
 )
 # Clients, and what else is known by the name of its class or of one of its bases, in packages that answer nothing.
 _CLIENT = (  # compiled when it is needed first
