@@ -85,6 +85,12 @@ def record_changes(model: Any) -> list[OwnChanges]:
     return found
 
 
+def changes_of(model: Any) -> list[OwnChanges]:
+    """What the code of a model changes, as far as it is of the application's own."""
+    known = [identity.remembered(model) for identity in _identities]
+    return [one.observed.changes for one in known if one is not None and one.observed is not None]
+
+
 _WAYS_OUT = ("cached(", "cache_options(", "ignore=")
 
 
@@ -264,7 +270,8 @@ def fingerprint_of(model: Any) -> tuple[object, list[object]]:
         shown: list[object] = []
         for item in items:
             if type(item) in _SCALARS or (copies and type(item) is list):
-                shown.append((type(item), item))  # 1 is not True
+                # 1 is not True, and 0.0 is not -0.0
+                shown.append((type(item), repr(item) if type(item) is float else item))
                 continue
             if type(item) is bytearray:
                 shown.append((bytearray, bytes(item)))
