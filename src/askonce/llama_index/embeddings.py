@@ -74,11 +74,12 @@ def _cached_class(base: type) -> type:
         def method(self: Any, content: str) -> Vector:
             request = _requests(self, meant_as, [content])[content]
             made = _Made(self)
-            compute = functools.partial(made.call, name, content)
             if request is None:
-                return compute()  # type: ignore[no-any-return]
+                return made.call(name, content)  # type: ignore[no-any-return]
             checked = functools.partial(made.checked, pack, request)
-            return _vector(_cache(self).engine.answer(request, compute, checked))
+            return _vector(
+                _cache(self).engine.answer(request, functools.partial(made.call, name, content), checked)
+            )
 
         return method
 
@@ -88,10 +89,10 @@ def _cached_class(base: type) -> type:
         async def method(self: Any, content: str) -> Vector:
             request = _requests(self, meant_as, [content], asynchronous=True)[content]
             made = _Made(self, asynchronous=True)
-            compute = functools.partial(made.acall, name, content)
             if request is None:
-                return await compute()  # type: ignore[no-any-return]
+                return await made.acall(name, content)  # type: ignore[no-any-return]
             checked = functools.partial(made.checked, pack, request)
+            compute = functools.partial(made.acall, name, content)
             return _vector(await _cache(self).engine.aanswer(request, compute, checked))
 
         return method
@@ -122,10 +123,9 @@ def _cached_class(base: type) -> type:
         "_get_text_embeddings": many,
         "_aget_text_embeddings": amany,
     }
-    for name in _PUBLIC:
-        methods[name] = _public(getattr(base, name))
+    methods |= {name: _public(getattr(base, name)) for name in _PUBLIC}
     cls = twin_class(base, {name: functools.wraps(getattr(base, name))(m) for name, m in methods.items()})
-    # After the class is made, since pydantic would take it for a change of the field.
+    # Afterwards, since pydantic would take it for a change of the field.
     type.__setattr__(cls, "callback_manager", property(_uncounted, _set_callbacks))
     return cls
 

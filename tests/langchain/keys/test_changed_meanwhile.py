@@ -1,4 +1,4 @@
-"""What is set on a model while it answers, or between two calls, is a setting; what its own code changes is none."""
+"""What is set on a model while it answers, or between calls, is a setting; what its own code changes is none."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ _WORDS = re.compile(r"\S+\s*|\s+")
 
 def overrides(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
     """The methods of the cached subclass of a completion model's class."""
-    methods = {**_generating(base, cache)}
+    methods = {"_generate": _generate_of(base, cache), "_agenerate": _agenerate_of(base, cache)}
     if base._stream is not BaseLLM._stream:
         methods["_stream"] = _stream_of(base, cache)
     if base._stream is not BaseLLM._stream or base._astream is not BaseLLM._astream:
@@ -75,9 +75,8 @@ def _checked(
 # -- whole answers ---------------------------------------------------------------------------------------------
 
 
-def _generating(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
-    goes_async = base._agenerate is not BaseLLM._agenerate
-    sync_takes_manager, async_takes_manager = accepts_callbacks(base._generate), accepts_callbacks(base._agenerate)
+def _generate_of(base: type[BaseLLM], cache: Cache) -> Any:
+    takes_manager = accepts_callbacks(base._generate)
 
     def _generate(
         self: Any, prompts: list[str], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
@@ -92,7 +91,7 @@ def _generating(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
         def check(request: Request) -> None:
             check_model(cache, request, made, self, stop, kwargs)
 
-        manager_argument = {"run_manager": run_manager} if sync_takes_manager else {}
+        manager_argument = {"run_manager": run_manager} if takes_manager else {}
         if in_model_call(self):
             return call(prompts)
         requests = [_request(cache, self, prompt, stop, kwargs) for prompt in prompts]
@@ -109,6 +108,13 @@ def _generating(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
             cache.engine.store_many(*batch.made(result, check), time.monotonic() - started)
         return batch.result
 
+    return _generate
+
+
+def _agenerate_of(base: type[BaseLLM], cache: Cache) -> Any:
+    goes_async = base._agenerate is not BaseLLM._agenerate
+    takes_manager = accepts_callbacks(base._agenerate)
+
     async def _agenerate(
         self: Any, prompts: list[str], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> LLMResult:
@@ -122,7 +128,7 @@ def _generating(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
         def check(request: Request) -> None:
             check_model(cache, request, made, self, stop, kwargs, asynchronous=goes_async)
 
-        manager_argument = {"run_manager": run_manager} if async_takes_manager else {}
+        manager_argument = {"run_manager": run_manager} if takes_manager else {}
         if in_model_call(self):
             return await call(prompts)
         record_prompt_parts_of_completion()
@@ -140,7 +146,7 @@ def _generating(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
             await cache.engine.astore_many(*batch.made(result, check), time.monotonic() - started)
         return batch.result
 
-    return {"_generate": _generate, "_agenerate": _agenerate}
+    return _agenerate
 
 
 class _PromptBatch:
