@@ -124,8 +124,13 @@ def _cached_class(base: type) -> type:
         "_aget_text_embeddings": amany,
     }
     methods |= {name: _public(getattr(base, name)) for name in _PUBLIC}
-    cls = twin_class(base, {name: functools.wraps(getattr(base, name))(m) for name, m in methods.items()})
-    # Afterwards, since pydantic would take it for a change of the field.
+    return _uncounting(
+        twin_class(base, {name: functools.wraps(getattr(base, name))(m) for name, m in methods.items()})
+    )
+
+
+def _uncounting(cls: type) -> type:
+    # After the class is made, since pydantic would take it for a change of the field.
     type.__setattr__(cls, "callback_manager", property(_uncounted, _set_callbacks))
     return cls
 
