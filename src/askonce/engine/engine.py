@@ -69,7 +69,7 @@ from askonce.totals.writer import TotalsWriter
 if TYPE_CHECKING:
     from askonce.engine.erasure import ErasureReport, Target
     from askonce.eviction.frequency import FrequencySketch
-    from askonce.keys.counters import ModelCall
+    from askonce.keys.counters import CallUnderWay
 
 logger = logging.getLogger("askonce")
 T = TypeVar("T")
@@ -253,7 +253,7 @@ class CacheEngine:
         ignored = (*self._ignored, *options_in_effect.get().ignore)
         return without(form, ignored) if ignored else form
 
-    def check_model(self, request: Request, call: ModelCall | None, model: Callable[[], Any]) -> None:
+    def check_model(self, request: Request, call: CallUnderWay | None, model: Callable[[], Any]) -> None:
         """See that a model is after a call what it was when the request was given its key.
 
         Args:

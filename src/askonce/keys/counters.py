@@ -25,7 +25,7 @@ from askonce.keys.model_identity import changes_of, record_changes
 from askonce.keys.normal_form import encode
 from askonce.keys.own.bytecode import ANY
 from askonce.keys.own.modules import is_installed
-from askonce.keys.snapshots import Items, Number, Object, differ_in_numbers_alone, snapshot
+from askonce.keys.snapshots import Items, Object, WrittenNumber, differ_in_numbers_alone, snapshot
 
 _ABSENT: Any = object()
 _Held = tuple[type, dict[Any, Any] | None]
@@ -73,7 +73,7 @@ class _Seen:
 
 
 _seen: dict[int, _Seen] = {}
-_under_way: dict[int, list[ModelCall]] = {}  # by the model's id
+_under_way: dict[int, list[CallUnderWay]] = {}  # by the model's id
 
 
 def counters_as_at_first(
@@ -131,7 +131,7 @@ def without_counted_items(owner: Any, name: str, value: Any) -> Any:
     return shown
 
 
-class ModelCall:
+class CallUnderWay:
     """A call of a model's own code that is under way: what it changes of the model is no setting.
 
     Args:
@@ -266,7 +266,7 @@ class ModelCall:
 
 def record_counters(owner: Any) -> None:
     """Record, after a call, what an object has changed of itself, the objects in it and what its code uses."""
-    ModelCall(owner, since_read=True).end()
+    CallUnderWay(owner, since_read=True).end()
 
 
 def _record_so_far(model: Any) -> None:
@@ -303,7 +303,7 @@ def _parts(form: Any) -> dict[str, bytes]:
 
 def _is_own(one: _Own, now: Any) -> bool:
     """Whether what is there now is what the last call left."""
-    return bool(now == one.left) or (one.counts and isinstance(now, (Number, Items)))
+    return bool(now == one.left) or (one.counts and isinstance(now, (WrittenNumber, Items)))
 
 
 def _may_be_own(before: Any, now: Any) -> bool:
@@ -313,7 +313,7 @@ def _may_be_own(before: Any, now: Any) -> bool:
     if isinstance(before, Items) and issubclass(before.kind, _LOGS):
         is_alike = isinstance(now, Items) and len(before.values) == len(now.values)
         return not is_alike or differ_in_numbers_alone(before, now)
-    return isinstance(before, Number)
+    return isinstance(before, WrittenNumber)
 
 
 def _is_map(state: Any) -> bool:

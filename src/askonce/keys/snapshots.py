@@ -15,7 +15,7 @@ _DEEPEST = 6
 _CONTAINERS = (list, dict, set, deque, SimpleNamespace, tuple, frozenset)
 
 
-class Number(NamedTuple):
+class WrittenNumber(NamedTuple):
     """A number, as it is written: 1 is not 1.0, nor 0.0 -0.0."""
 
     shown: str
@@ -57,7 +57,7 @@ def snapshot(value: Any, depth: int = 0) -> Any:
     if value is None:
         return None
     if kind in (int, float):
-        return Number(repr(value))
+        return WrittenNumber(repr(value))
     if kind in (str, bytes, bool):
         return kind, value
     if not isinstance(value, _CONTAINERS) or depth == _DEEPEST:
@@ -73,7 +73,7 @@ def snapshot(value: Any, depth: int = 0) -> Any:
 
 def differ_in_numbers_alone(one: Any, other: Any) -> bool:
     """Whether two snapshots are the same but for their numbers."""
-    if isinstance(one, Number) and isinstance(other, Number):
+    if isinstance(one, WrittenNumber) and isinstance(other, WrittenNumber):
         return True
     if isinstance(one, Items) and isinstance(other, Items) and isinstance(one.values, tuple):
         is_like = one[:2] == other[:2] and len(one.values) == len(other.values)

@@ -17,7 +17,7 @@ from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Miss
 from askonce.entries.vectors import NO_NUMBER, are_mixed, lengths_of, oddity
 from askonce.errors import AskOnceError, ConfigError
-from askonce.keys.counters import ModelCall
+from askonce.keys.counters import CallUnderWay
 from askonce.keys.model_identity import RememberedIdentity
 from askonce.keys.new_models import record_new_model
 from askonce.keys.normal_form import VERSION, NormalForm, Uncacheable, text
@@ -93,7 +93,7 @@ class CachedEmbeddings(Embeddings):
         batch = _Batch(self, "document", texts)
         batch.found(self.cache.engine.lookup_many(batch.named, len))
         while batch.missing:
-            started, call = time.monotonic(), ModelCall(self.embeddings)
+            started, call = time.monotonic(), CallUnderWay(self.embeddings)
             with call:
                 vectors = self.embeddings.embed_documents(batch.missing)
             answered = batch.made(vectors, call)
@@ -105,7 +105,7 @@ class CachedEmbeddings(Embeddings):
         batch = _Batch(self, "document", texts, asynchronous=True)
         batch.found(await self.cache.engine.alookup_many(batch.named, len))
         while batch.missing:
-            started, call = time.monotonic(), ModelCall(self.embeddings)
+            started, call = time.monotonic(), CallUnderWay(self.embeddings)
             with call:
                 vectors = await self.embeddings.aembed_documents(batch.missing)
             answered = batch.made(vectors, call)
@@ -117,11 +117,11 @@ class CachedEmbeddings(Embeddings):
         request = self._request("query", text)
         if request is None:
             return self.embeddings.embed_query(text)
-        call: ModelCall | None = None
+        call: CallUnderWay | None = None
 
         def compute() -> Vector:
             nonlocal call
-            call = ModelCall(self.embeddings)
+            call = CallUnderWay(self.embeddings)
             with call:
                 return self.embeddings.embed_query(text)
 
@@ -137,11 +137,11 @@ class CachedEmbeddings(Embeddings):
         request = self._request("query", text, self._reading("aembed_query"))
         if request is None:
             return await self.embeddings.aembed_query(text)
-        call: ModelCall | None = None
+        call: CallUnderWay | None = None
 
         async def compute() -> Vector:
             nonlocal call
-            call = ModelCall(self.embeddings)
+            call = CallUnderWay(self.embeddings)
             with call:
                 return await self.embeddings.aembed_query(text)
 
@@ -152,7 +152,7 @@ class CachedEmbeddings(Embeddings):
         found = await self.cache.engine.aanswer(request, compute, packed)
         return cast("Vector", found.value) if isinstance(found, Hit) else _rounded(found)
 
-    def _check(self, request: Request, call: ModelCall | None, method: str = "") -> None:
+    def _check(self, request: Request, call: CallUnderWay | None, method: str = "") -> None:
         """`CacheEngine.check_model` for these; ``method`` as of `_reading`."""
         self.cache.engine.check_model(request, call, lambda: self._reading(method)().form)
 
@@ -216,7 +216,7 @@ class _Batch:
                 self.missing.append(one)
 
     def made(
-        self, vectors: Sequence[Sequence[float]], call: ModelCall
+        self, vectors: Sequence[Sequence[float]], call: CallUnderWay
     ) -> tuple[list[Request], list[Answer | None]]:
         """Record what the model gave for ``missing`` in a call; returns what of it to store.
 

@@ -19,7 +19,7 @@ from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit
 from askonce.errors import ConfigError
-from askonce.keys.counters import ModelCall
+from askonce.keys.counters import CallUnderWay
 from askonce.keys.normal_form import NormalForm, Uncacheable
 from askonce.langchain.keys.caller import Caller, find_caller
 from askonce.langchain.keys.llm_string import given_in, parameters_of
@@ -49,7 +49,7 @@ class _Begun(msgspec.Struct):
     """
 
     parameters: Parameters
-    call: ModelCall | None
+    call: CallUnderWay | None
     is_done: bool = False
 
 
@@ -249,7 +249,7 @@ class _CacheUse(msgspec.Struct):
             return
         at, begun = (id(self.caller.model), id(self.frame)), _begun.get()
         known = begun.get(at)
-        latest = _Begun(self._parameters, ModelCall(self.caller.model))
+        latest = _Begun(self._parameters, CallUnderWay(self.caller.model))
         # Of a batch all prompts are looked up before the call.
         of_batch = None if self.prompt.startswith(_CHAT) or known is None or known.is_done else known
         if of_batch and (of_batch.call is None or of_batch.parameters.encoded != self._parameters.encoded):

@@ -19,7 +19,7 @@ from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Miss
 from askonce.entries.vectors import are_mixed, lengths_of, oddity
-from askonce.keys.counters import ModelCall
+from askonce.keys.counters import CallUnderWay
 from askonce.keys.normal_form import NormalForm, Uncacheable, request_form, text
 from askonce.llama_index.keys.model import component_form, known_of
 from askonce.llama_index.models.twin import Twin, link_to, make_twin, original, plain_view, twin_class
@@ -124,12 +124,11 @@ def _cached_class(base: type) -> type:
         "_aget_text_embeddings": amany,
     }
     methods |= {name: _public(getattr(base, name)) for name in _PUBLIC}
-    return _uncounting(
-        twin_class(base, {name: functools.wraps(getattr(base, name))(m) for name, m in methods.items()})
-    )
+    return _uncounting(base, methods)
 
 
-def _uncounting(cls: type) -> type:
+def _uncounting(base: type, methods: dict[str, Any]) -> type:
+    cls = twin_class(base, {name: functools.wraps(getattr(base, name))(m) for name, m in methods.items()})
     # After the class is made, since pydantic would take it for a change of the field.
     type.__setattr__(cls, "callback_manager", property(_uncounted, _set_callbacks))
     return cls
@@ -214,14 +213,14 @@ class _Made:
 
     def __init__(self, twin: Any, *, asynchronous: bool = False) -> None:
         self._twin, self._asynchronous = twin, asynchronous
-        self._call: ModelCall | None = None
+        self._call: CallUnderWay | None = None
 
     def call(self, name: str, content: Any) -> Any:
         """Call the model."""
         limiter = self._twin._askonce.rate_limiter
         if limiter is not None:
             limiter.acquire()
-        self._call = ModelCall(self._twin)
+        self._call = CallUnderWay(self._twin)
         with self._call:
             return getattr(plain_view(self._twin), name)(content)
 
@@ -230,7 +229,7 @@ class _Made:
         limiter = self._twin._askonce.rate_limiter
         if limiter is not None:
             await limiter.async_acquire()
-        self._call = ModelCall(self._twin)
+        self._call = CallUnderWay(self._twin)
         with self._call:
             return await getattr(plain_view(self._twin), name)(content)
 

@@ -14,7 +14,7 @@ from langchain_core.rate_limiters import BaseRateLimiter
 
 from askonce.cache import Cache
 from askonce.engine.request import Request
-from askonce.keys.counters import ModelCall
+from askonce.keys.counters import CallUnderWay
 from askonce.langchain.keys.model import parameters_of_model
 
 
@@ -62,7 +62,7 @@ class model_call(AbstractContextManager[None]):
         call: the call, which ends with it; ``None``: it goes on.
     """
 
-    def __init__(self, model: Any, call: ModelCall | None = None) -> None:
+    def __init__(self, model: Any, call: CallUnderWay | None = None) -> None:
         self._model, self._call = model, call
 
     def __enter__(self) -> None:
@@ -83,7 +83,7 @@ def in_model_call(model: Any) -> bool:
     return id(model) in _model_calls.get()
 
 
-def within(model: Any, begin: Callable[[], Iterator[Any]], call: ModelCall | None = None) -> Iterator[Any]:
+def within(model: Any, begin: Callable[[], Iterator[Any]], call: CallUnderWay | None = None) -> Iterator[Any]:
     """A stream of the model's own, marked so only while it runs: between two items others do.
 
     Args:
@@ -113,7 +113,7 @@ def within(model: Any, begin: Callable[[], Iterator[Any]], call: ModelCall | Non
 
 
 async def awithin(
-    model: Any, begin: Callable[[], AsyncIterator[Any]], call: ModelCall | None = None
+    model: Any, begin: Callable[[], AsyncIterator[Any]], call: CallUnderWay | None = None
 ) -> AsyncIterator[Any]:
     """Asynchronous `within`."""
     source, is_whole = None, False
@@ -140,7 +140,7 @@ async def awithin(
 def check_model(
     cache: Cache,
     request: Request | None,
-    call: ModelCall | None,
+    call: CallUnderWay | None,
     model: Any,
     stop: list[str] | None,
     kwargs: dict[str, Any],

@@ -15,7 +15,7 @@ from askonce.cache import Cache
 from askonce.engine.engine import CacheEngine
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit, Place
-from askonce.keys.counters import ModelCall
+from askonce.keys.counters import CallUnderWay
 from askonce.keys.normal_form import NormalForm
 from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.keys.requests import form_of_messages
@@ -107,12 +107,12 @@ def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
     def _generate(
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
-        made: ModelCall | None = None
+        made: CallUnderWay | None = None
 
         def call() -> ChatResult:
             nonlocal made
             limit(self)
-            with model_call(self, made := ModelCall(self)):
+            with model_call(self, made := CallUnderWay(self)):
                 return base._generate(self, messages, stop=stop, **manager_argument, **kwargs)
 
         def packed(result: ChatResult) -> Answer | None:
@@ -131,12 +131,12 @@ def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
     async def _agenerate(
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
-        made: ModelCall | None = None
+        made: CallUnderWay | None = None
 
         async def call() -> ChatResult:
             nonlocal made
             await alimit(self)
-            with model_call(self, made := ModelCall(self)):
+            with model_call(self, made := CallUnderWay(self)):
                 return await base._agenerate(self, messages, stop=stop, **manager_argument, **kwargs)
 
         def packed(result: ChatResult) -> Answer | None:
@@ -197,12 +197,12 @@ def _stream_of(base: type[BaseChatModel], cache: Cache) -> Callable[..., Iterato
         delivery = STREAM_WITH_USAGE if requests_usage(self, kwargs) else STREAM
         manager_argument = {} if run_manager is None else {"run_manager": run_manager}
 
-        made: ModelCall | None = None
+        made: CallUnderWay | None = None
 
         def call() -> Iterator[ChatGenerationChunk]:
             nonlocal made
             limit(self)
-            made = ModelCall(self)
+            made = CallUnderWay(self)
             begin = partial(base._stream, self, messages, stop=stop, **manager_argument, **kwargs)
             for chunk in within(self, begin, made):
                 yield recording.add(chunk)
@@ -251,12 +251,12 @@ def _astream_of(base: type[BaseChatModel], cache: Cache) -> Callable[..., AsyncI
         delivery = STREAM_WITH_USAGE if requests_usage(self, kwargs) else STREAM
         manager_argument = {} if run_manager is None else {"run_manager": run_manager}
         replaying = False
-        made: ModelCall | None = None
+        made: CallUnderWay | None = None
 
         async def call() -> AsyncIterator[ChatGenerationChunk]:
             nonlocal made
             await alimit(self)
-            made = ModelCall(self)
+            made = CallUnderWay(self)
             begin = partial(base._astream, self, messages, stop=stop, **manager_argument, **kwargs)
             async for chunk in awithin(self, begin, made):
                 yield recording.add(chunk)

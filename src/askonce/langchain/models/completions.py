@@ -15,7 +15,7 @@ from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 from askonce.cache import Cache
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit, Miss
-from askonce.keys.counters import ModelCall
+from askonce.keys.counters import CallUnderWay
 from askonce.keys.normal_form import NormalForm, Uncacheable
 from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.keys.requests import form_of_prompt
@@ -81,11 +81,11 @@ def _generate_of(base: type[BaseLLM], cache: Cache) -> Any:
     def _generate(
         self: Any, prompts: list[str], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> LLMResult:
-        made: ModelCall | None = None
+        made: CallUnderWay | None = None
 
         def call(missing: list[str]) -> LLMResult:
             nonlocal made
-            with model_call(self, made := ModelCall(self)):
+            with model_call(self, made := CallUnderWay(self)):
                 return base._generate(self, missing, stop=stop, **manager_argument, **kwargs)
 
         def check(request: Request) -> None:
@@ -118,11 +118,11 @@ def _agenerate_of(base: type[BaseLLM], cache: Cache) -> Any:
     async def _agenerate(
         self: Any, prompts: list[str], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> LLMResult:
-        made: ModelCall | None = None
+        made: CallUnderWay | None = None
 
         async def call(missing: list[str]) -> LLMResult:
             nonlocal made
-            with model_call(self, made := ModelCall(self)):
+            with model_call(self, made := CallUnderWay(self)):
                 return await base._agenerate(self, missing, stop=stop, **manager_argument, **kwargs)
 
         def check(request: Request) -> None:
@@ -218,11 +218,11 @@ def _stream_of(base: Any, cache: Cache) -> Any:
         self: Any, prompt: str, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> Iterator[GenerationChunk]:
         chunks: list[GenerationChunk] = []
-        made: ModelCall | None = None
+        made: CallUnderWay | None = None
 
         def call() -> Iterator[GenerationChunk]:
             nonlocal made
-            made = ModelCall(self)
+            made = CallUnderWay(self)
             begin = partial(base._stream, self, prompt, stop=stop, run_manager=run_manager, **kwargs)
             for chunk in within(self, begin, made):
                 chunks.append(chunk)
@@ -256,11 +256,11 @@ def _astream_of(base: Any, cache: Cache) -> Any:
     ) -> AsyncIterator[GenerationChunk]:
         chunks: list[GenerationChunk] = []
         replaying = False
-        made: ModelCall | None = None
+        made: CallUnderWay | None = None
 
         async def call() -> AsyncIterator[GenerationChunk]:
             nonlocal made
-            made = ModelCall(self)
+            made = CallUnderWay(self)
             begin = partial(base._astream, self, prompt, stop=stop, run_manager=run_manager, **kwargs)
             async for chunk in awithin(self, begin, made):
                 chunks.append(chunk)

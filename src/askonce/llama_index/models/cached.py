@@ -17,7 +17,7 @@ from askonce.cache import Cache
 from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Place
-from askonce.keys.counters import ModelCall
+from askonce.keys.counters import CallUnderWay
 from askonce.keys.normal_form import NormalForm
 from askonce.llama_index.keys.requests import chat_form, completion_form, model_part
 from askonce.llama_index.models import answers, events
@@ -110,7 +110,7 @@ class _Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     model: str | None = None
-    made: ModelCall | None = None
+    made: CallUnderWay | None = None
 
     @property
     def cache(self) -> Cache:
@@ -169,13 +169,13 @@ class _Call:
 
     def call(self) -> Any:
         """`run`, and record what the LLM changes of itself meanwhile."""
-        self.made = ModelCall(self.llm)
+        self.made = CallUnderWay(self.llm)
         with self.made:
             return self.run()
 
     async def acall(self) -> Any:
         """Asynchronous `call`."""
-        self.made = ModelCall(self.llm)
+        self.made = CallUnderWay(self.llm)
         with self.made:
             return await self.run()
 
@@ -309,7 +309,7 @@ def _async_stream_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
 
 def _produce(call: _Call, request: Request, chunks: list[Any]) -> Iterator[Any]:
     """Call, and yield ``None`` when that is done; then pass on the stream."""
-    call.made = ModelCall(call.llm)
+    call.made = CallUnderWay(call.llm)
     with call.made:
         stream, mark = call.run(), call.cache.engine.mark_of_fresh(request)
         yield None
@@ -319,7 +319,7 @@ def _produce(call: _Call, request: Request, chunks: list[Any]) -> Iterator[Any]:
 
 
 async def _aproduce(call: _Call, request: Request, chunks: list[Any]) -> AsyncIterator[Any]:
-    call.made = ModelCall(call.llm)
+    call.made = CallUnderWay(call.llm)
     with call.made:
         stream, mark = await call.run(), call.cache.engine.mark_of_fresh(request)
         try:
