@@ -69,6 +69,7 @@ from askonce.totals.writer import TotalsWriter
 if TYPE_CHECKING:
     from askonce.engine.erasure import ErasureReport, Target
     from askonce.eviction.frequency import FrequencySketch
+    from askonce.keys.counters import CallUnderWay
 
 logger = logging.getLogger("askonce")
 T = TypeVar("T")
@@ -251,6 +252,22 @@ class CacheEngine:
         """
         ignored = (*self._ignored, *options_in_effect.get().ignore)
         return without(form, ignored) if ignored else form
+
+    def check_model(self, request: Request, call: CallUnderWay | None, model: Callable[[], Any]) -> None:
+        """See that a model is after a call what it was when the request was given its key.
+
+        Args:
+            request: what was answered.
+            call: the call; what the model's own code has changed of it may be otherwise.
+            model: makes the model's part of the normal form, as it is now.
+
+        Raises:
+            Uncacheable: it was changed meanwhile, so that nobody knows which answer this is; or it cannot be read.
+        """
+        before = request.form().body
+        now = self.without_ignored(NormalForm({**before, "model": model()})).body
+        if call is None or not call.has_left(before["model"], now["model"]):
+            raise Uncacheable("the model was changed while it answered")
 
     def _bypassed(self, kind: RequestKind, options: CacheOptions, why: str, *, counts: bool) -> None:
         if explaining.get() is not None:

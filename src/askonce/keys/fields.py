@@ -19,7 +19,7 @@ from pathlib import PurePath
 from typing import Any
 
 from askonce.keys.clients import FoundClients
-from askonce.keys.counters import changed_by_calls, counters_as_at_first
+from askonce.keys.counters import changed_by_calls, counters_as_at_first, without_counted_items
 from askonce.keys.endpoints import function_form, is_client
 from askonce.keys.normal_form import Uncacheable, is_credential, is_credential_in_data, is_neutral, model_form
 from askonce.keys.own.code import class_form, code_of
@@ -106,7 +106,7 @@ class FieldReader:
             if not self.names.has(name, value) or is_computed(cls, name):
                 continue
             try:
-                form[name] = self._own_values.field(name, value)
+                form[name] = self._own_values.field(name, without_counted_items(owner, name, value))
             except Uncacheable:
                 if self._private or not name.startswith("_"):
                     raise

@@ -85,6 +85,12 @@ def record_changes(model: Any) -> list[OwnChanges]:
     return found
 
 
+def changes_of(model: Any) -> list[OwnChanges]:
+    """What the code of a model changes, as far as it is of the application's own."""
+    known = [identity.remembered(model) for identity in _identities]
+    return [one.observed.changes for one in known if one is not None and one.observed is not None]
+
+
 _WAYS_OUT = ("cached(", "cache_options(", "ignore=")
 
 
@@ -105,6 +111,7 @@ class RememberedIdentity(Generic[T]):
         self._parts, self._way_out = parts, way_out
         self._changes: dict[int, int] = {}
         self._known: dict[int, _Known] = {}  # by the model's id
+        self._fresh: set[int] = set()  # derived, and not used again: after a call each model is looked at once
         _identities.add(self)
 
     def of(self, model: Any) -> T:
@@ -122,8 +129,9 @@ class RememberedIdentity(Generic[T]):
             and (known.observed is None or _is_current(known.observed))
             and (known.error is None or time.monotonic() < known.until)
         ):
-            if at in self._changes:
+            if at in self._changes and at not in self._fresh:
                 self._changes[at] = 0
+            self._fresh.discard(at)
             if known.error is not None:
                 raise Uncacheable(*known.error.args)
             return known.value  # type: ignore[no-any-return]
@@ -162,6 +170,7 @@ class RememberedIdentity(Generic[T]):
         if reference is not None:
             seen = observed if observed.is_any() else None
             until = time.monotonic() + _AGAIN
+            self._fresh.add(at)
             self._known[at] = _Known(reference, fingerprint, held, value, seen, error, until)
         if error is not None:
             raise error
@@ -186,6 +195,7 @@ class RememberedIdentity(Generic[T]):
     def forget(self, at: int) -> None:
         """Forget what was derived of the model of this id."""
         self._known.pop(at, None)
+        self._fresh.discard(at)
         self._changes.pop(at, None)
 
     def _changed(self, model: Any, known: _Known, now: T) -> None:
@@ -264,8 +274,8 @@ def fingerprint_of(model: Any) -> tuple[object, list[object]]:
         shown: list[object] = []
         for item in items:
             if type(item) in _SCALARS or (copies and type(item) is list):
-                # 1 is not True, and -0.0 not 0.0
-                shown.append((type(item), item if item != 0 or type(item) is not float else str(item)))
+                # 1 is not True, and 0.0 is not -0.0
+                shown.append((type(item), repr(item) if type(item) is float else item))
                 continue
             if type(item) is bytearray:
                 shown.append((bytearray, bytes(item)))

@@ -23,7 +23,7 @@ from types import MappingProxyType, MemberDescriptorType, MethodType, SimpleName
 from typing import Any
 
 from askonce.keys.clients import FoundClients
-from askonce.keys.counters import changed_by_calls, counters_as_at_first
+from askonce.keys.counters import changed_by_calls, counters_as_at_first, without_counted_items
 from askonce.keys.endpoints import importable_name, is_client
 from askonce.keys.model_identity import show_inside
 from askonce.keys.normal_form import Uncacheable, is_credential_in_request, media_url, plain, text
@@ -173,7 +173,7 @@ class OwnValues:
         try:
             for one, held in held_by(value).items():
                 if one not in changed and not is_computed(kind, one):
-                    form[one] = self.field(one, held)
+                    form[one] = self.field(one, without_counted_items(value, one, held))
         finally:
             self._kinds.pop()
         return counters_as_at_first(value, form, private=False)

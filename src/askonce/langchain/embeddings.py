@@ -17,7 +17,7 @@ from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Miss
 from askonce.entries.vectors import NO_NUMBER, are_mixed, lengths_of, oddity
 from askonce.errors import AskOnceError, ConfigError
-from askonce.keys.counters import record_counters
+from askonce.keys.counters import CallUnderWay
 from askonce.keys.model_identity import RememberedIdentity
 from askonce.keys.new_models import record_new_model
 from askonce.keys.normal_form import VERSION, NormalForm, Uncacheable, text
@@ -93,8 +93,10 @@ class CachedEmbeddings(Embeddings):
         batch = _Batch(self, "document", texts)
         batch.found(self.cache.engine.lookup_many(batch.named, len))
         while batch.missing:
-            started = time.monotonic()
-            answered = batch.made(self._call("embed_documents", batch.missing))
+            started, call = time.monotonic(), CallUnderWay(self.embeddings)
+            with call:
+                vectors = self.embeddings.embed_documents(batch.missing)
+            answered = batch.made(vectors, call)
             self.cache.engine.store_many(*answered, time.monotonic() - started)
         return batch.vectors()
 
@@ -103,8 +105,10 @@ class CachedEmbeddings(Embeddings):
         batch = _Batch(self, "document", texts, asynchronous=True)
         batch.found(await self.cache.engine.alookup_many(batch.named, len))
         while batch.missing:
-            started = time.monotonic()
-            answered = batch.made(await self._acall("aembed_documents", batch.missing))
+            started, call = time.monotonic(), CallUnderWay(self.embeddings)
+            with call:
+                vectors = await self.embeddings.aembed_documents(batch.missing)
+            answered = batch.made(vectors, call)
             await self.cache.engine.astore_many(*answered, time.monotonic() - started)
         return batch.vectors()
 
@@ -113,7 +117,19 @@ class CachedEmbeddings(Embeddings):
         request = self._request("query", text)
         if request is None:
             return self.embeddings.embed_query(text)
-        found = self.cache.engine.answer(request, lambda: self._call("embed_query", text), _packed)
+        call: CallUnderWay | None = None
+
+        def compute() -> Vector:
+            nonlocal call
+            call = CallUnderWay(self.embeddings)
+            with call:
+                return self.embeddings.embed_query(text)
+
+        def packed(vector: Vector) -> Answer:
+            self._check(request, call)
+            return _packed(vector)
+
+        found = self.cache.engine.answer(request, compute, packed)
         return cast("Vector", found.value) if isinstance(found, Hit) else _rounded(found)
 
     async def aembed_query(self, text: str) -> Vector:
@@ -121,22 +137,24 @@ class CachedEmbeddings(Embeddings):
         request = self._request("query", text, self._reading("aembed_query"))
         if request is None:
             return await self.embeddings.aembed_query(text)
-        found = await self.cache.engine.aanswer(request, lambda: self._acall("aembed_query", text), _packed)
+        call: CallUnderWay | None = None
+
+        async def compute() -> Vector:
+            nonlocal call
+            call = CallUnderWay(self.embeddings)
+            with call:
+                return await self.embeddings.aembed_query(text)
+
+        def packed(vector: Vector) -> Answer:
+            self._check(request, call, "aembed_query")
+            return _packed(vector)
+
+        found = await self.cache.engine.aanswer(request, compute, packed)
         return cast("Vector", found.value) if isinstance(found, Hit) else _rounded(found)
 
-    def _call(self, method: str, what: Any) -> Any:
-        """Call the model."""
-        try:
-            return getattr(self.embeddings, method)(what)
-        finally:
-            record_counters(self.embeddings)
-
-    async def _acall(self, method: str, what: Any) -> Any:
-        """Asynchronous `_call`."""
-        try:
-            return await getattr(self.embeddings, method)(what)
-        finally:
-            record_counters(self.embeddings)
+    def _check(self, request: Request, call: CallUnderWay | None, method: str = "") -> None:
+        """`CacheEngine.check_model` for these; ``method`` as of `_reading`."""
+        self.cache.engine.check_model(request, call, lambda: self._reading(method)().form)
 
     def _reading(self, method: str = "") -> Callable[[], _Identity]:
         """Reads the embeddings as they are now: once, and only if there is a key to make.
@@ -178,8 +196,9 @@ class _Batch:
     def __init__(
         self, owner: CachedEmbeddings, kind: Kind, texts: Sequence[str], *, asynchronous: bool = False
     ) -> None:
-        self._engine, self._texts = owner.cache.engine, texts
-        read = owner._reading("aembed_documents" if asynchronous else "")
+        self._owner, self._engine, self._texts = owner, owner.cache.engine, texts
+        self._method = "aembed_documents" if asynchronous else ""
+        read = owner._reading(self._method)
         self._requests = {one: owner._request(kind, one, read) for one in dict.fromkeys(texts)}
         self._hits: dict[str, Hit] = {}
         self._vectors: dict[str, Vector] = {}
@@ -196,8 +215,10 @@ class _Batch:
             else:
                 self.missing.append(one)
 
-    def made(self, vectors: Sequence[Sequence[float]]) -> tuple[list[Request], list[Answer]]:
-        """Record what the model gave for ``missing``; returns what of it to store.
+    def made(
+        self, vectors: Sequence[Sequence[float]], call: CallUnderWay
+    ) -> tuple[list[Request], list[Answer | None]]:
+        """Record what the model gave for ``missing`` in a call; returns what of it to store.
 
         If the vectors that were found are of another length, all texts are missing now.
         """
@@ -205,7 +226,8 @@ class _Batch:
             raise AskOnceError(
                 f"the embeddings gave {len(vectors)} vectors for {len(self.missing)} texts; nothing was stored"
             )
-        requests, answers = [], []
+        requests: list[Request] = []
+        answers: list[Answer | None] = []
         found, fresh = lengths_of(hit.value for hit in self._hits.values()), lengths_of(vectors)
         for one, vector in zip(self.missing, vectors, strict=True):
             answer = _packed(vector, found | fresh)
@@ -215,6 +237,11 @@ class _Batch:
                 requests.append(request)
                 answers.append(answer)
         self.missing = []
+        try:
+            for request in requests[:1]:  # they have the model in common
+                self._owner._check(request, call, self._method)
+        except Uncacheable:
+            answers = [None] * len(requests)
         if are_mixed(found, fresh):
             pairs = [(self._requests[one], hit) for one, hit in self._hits.items()]
             self._engine.not_served((request, hit) for request, hit in pairs if request is not None)

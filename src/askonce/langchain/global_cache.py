@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from functools import partial
 from types import FrameType
 from typing import Any, Unpack
@@ -18,11 +19,11 @@ from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit
 from askonce.errors import ConfigError
-from askonce.keys.counters import record_counters
+from askonce.keys.counters import CallUnderWay
 from askonce.keys.normal_form import NormalForm, Uncacheable
 from askonce.langchain.keys.caller import Caller, find_caller
 from askonce.langchain.keys.llm_string import given_in, parameters_of
-from askonce.langchain.keys.model import Parameters, identity_of, parameters_of_model
+from askonce.langchain.keys.model import Parameters, parameters_of_model
 from askonce.langchain.keys.requests import Digests, form_of
 from askonce.langchain.models.acceptance import gives_end_reason, requested_in, requested_of
 from askonce.langchain.models.answers import STREAM, STREAM_WITH_USAGE, WHOLE, mark, marked, pack, unpack
@@ -33,8 +34,28 @@ from askonce.stores import Client, Store
 logger = logging.getLogger("askonce")
 
 _MOST_GIVEN = 1_000
+_MOST_BEGUN = 8
 _CHAT = '[{"lc":'
 _REPORTS_HEADERS = '"include_response_headers": true'
+
+
+class _Begun(msgspec.Struct):
+    """A call of a model that began after a lookup.
+
+    Attributes:
+        parameters: what its answer depends on besides the prompt.
+        call: the call; ``None``: the model was changed between two lookups for it.
+        is_done: its answer has come.
+    """
+
+    parameters: Parameters
+    call: CallUnderWay | None
+    is_done: bool = False
+
+
+_NONE_BEGUN: dict[tuple[int, int], _Begun] = {}
+_begun: ContextVar[dict[tuple[int, int], _Begun]] = ContextVar("askonce_begun_calls", default=_NONE_BEGUN)
+"""By the ids of the model and of the frame of its call."""
 
 
 class AskOnceCache(BaseCache, CacheMethods):
@@ -81,6 +102,8 @@ class AskOnceCache(BaseCache, CacheMethods):
         # A completion model looks up all prompts of a batch before it calls, a chat model one before each call.
         group = None if prompt.startswith(_CHAT) else llm_string
         found = self.cache.engine.lookup(request, group, call.frame)
+        if not isinstance(found, Hit):
+            call.begin()
         call.frame = None  # what it holds would live as long as the request
         return marked(found) if isinstance(found, Hit) else None
 
@@ -92,7 +115,9 @@ class AskOnceCache(BaseCache, CacheMethods):
             return None
         group = None if prompt.startswith(_CHAT) else llm_string
         found = await self.cache.engine.alookup(request, group)
-        call.frame = None
+        if not isinstance(found, Hit):
+            call.begin()
+        call.frame = None  # what it holds would live as long as the request
         return marked(found) if isinstance(found, Hit) else None
 
     def update(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
@@ -214,15 +239,43 @@ class _CacheUse(msgspec.Struct):
                 self._parameters = parameters_of(self.llm_string)
             else:
                 model, stop, kwargs = self.caller.model, self.caller.stop, self.caller.kwargs
-                asynchronous, before = self.caller.asynchronous, None
-                if self.is_answered:
-                    before = identity_of(model, asynchronous=asynchronous)
-                    record_counters(model)
-                self._parameters = parameters_of_model(model, stop, kwargs, asynchronous=asynchronous)
-                if before is not None and before != identity_of(model, asynchronous=asynchronous):
-                    self._parameters = None
-                    raise Uncacheable(f"{type(model).__name__} was changed while it answered")
+                read = partial(parameters_of_model, model, stop, kwargs, asynchronous=self.caller.asynchronous)
+                self._parameters = self._before(model, read) if self.is_answered else read()
         return self._parameters
+
+    def begin(self) -> None:
+        """Note that the model makes the answer now."""
+        if self.caller is None or self._parameters is None:
+            return
+        at, begun = (id(self.caller.model), id(self.frame)), _begun.get()
+        known = begun.get(at)
+        latest = _Begun(self._parameters, CallUnderWay(self.caller.model))
+        # Of a batch all prompts are looked up before the call.
+        of_batch = None if self.prompt.startswith(_CHAT) or known is None or known.is_done else known
+        if of_batch and (of_batch.call is None or of_batch.parameters.encoded != self._parameters.encoded):
+            latest.call = None
+        others = [(key, one) for key, one in begun.items() if key != at]
+        _begun.set(dict([*others, (at, latest)][-_MOST_BEGUN:]))
+
+    def _before(self, model: Any, read: Callable[[], Parameters]) -> Parameters:
+        """What the answer depends on besides the prompt, as it was when it was looked up.
+
+        Raises:
+            Uncacheable: the model was changed since, and not by its own code.
+        """
+        begun = _begun.get().get((id(model), id(self.frame)))
+        if begun is None:  # a cache around this one has looked it up elsewhere
+            raise Uncacheable(f"the lookup of {type(model).__name__}'s answer was not seen; wrap it: cached(model)")
+        begun.is_done, before, call = True, begun.parameters, begun.call
+        if call is not None:
+            call.end()
+        now = read()
+        if call is None or not call.has_left(msgspec.Raw(before.encoded), msgspec.Raw(now.encoded)):
+            raise Uncacheable(
+                f"{type(model).__name__} was changed while it answered, and not by its own code as far as can be"
+                " read; where that says nothing of its answers, name it: cached(model, name='…')"
+            )
+        return before
 
     def delivery(self) -> int:
         """How the answer is requested: LangChain streams for callbacks, too, and does not say so to its cache."""

@@ -19,8 +19,8 @@ from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Miss
 from askonce.entries.vectors import are_mixed, lengths_of, oddity
-from askonce.keys.counters import record_counters
-from askonce.keys.normal_form import NormalForm, request_form, text
+from askonce.keys.counters import CallUnderWay
+from askonce.keys.normal_form import NormalForm, Uncacheable, request_form, text
 from askonce.llama_index.keys.model import component_form, known_of
 from askonce.llama_index.models.twin import Twin, link_to, make_twin, original, plain_view, twin_class
 from askonce.stores import Client, Store
@@ -73,8 +73,13 @@ def _cached_class(base: type) -> type:
 
         def method(self: Any, content: str) -> Vector:
             request = _requests(self, meant_as, [content])[content]
-            compute = functools.partial(_call, self, name, content)
-            return compute() if request is None else _vector(_cache(self).engine.answer(request, compute, pack))
+            made = _Made(self)
+            if request is None:
+                return made.call(name, content)  # type: ignore[no-any-return]
+            checked = functools.partial(made.checked, pack, request)
+            return _vector(
+                _cache(self).engine.answer(request, functools.partial(made.call, name, content), checked)
+            )
 
         return method
 
@@ -83,10 +88,12 @@ def _cached_class(base: type) -> type:
 
         async def method(self: Any, content: str) -> Vector:
             request = _requests(self, meant_as, [content], asynchronous=True)[content]
-            compute = functools.partial(_acall, self, name, content)
+            made = _Made(self, asynchronous=True)
             if request is None:
-                return await compute()  # type: ignore[no-any-return]
-            return _vector(await _cache(self).engine.aanswer(request, compute, pack))
+                return await made.acall(name, content)  # type: ignore[no-any-return]
+            checked = functools.partial(made.checked, pack, request)
+            compute = functools.partial(made.acall, name, content)
+            return _vector(await _cache(self).engine.aanswer(request, compute, checked))
 
         return method
 
@@ -94,16 +101,18 @@ def _cached_class(base: type) -> type:
         batch = _Batch(self, texts)
         batch.found(_cache(self).engine.lookup_many(batch.requests, len))
         while batch.missing:
-            vectors = _call(self, "_get_text_embeddings", batch.missing)
-            _cache(self).engine.store_many(*batch.made(vectors))
+            made = _Made(self)
+            vectors = made.call("_get_text_embeddings", batch.missing)
+            _cache(self).engine.store_many(*batch.made(vectors, made))
         return batch.vectors()
 
     async def amany(self: Any, texts: list[str]) -> list[Vector]:
         batch = _Batch(self, texts, asynchronous=True)
         batch.found(await _cache(self).engine.alookup_many(batch.requests, len))
         while batch.missing:
-            vectors = await _acall(self, "_aget_text_embeddings", batch.missing)
-            await _cache(self).engine.astore_many(*batch.made(vectors))
+            made = _Made(self, asynchronous=True)
+            vectors = await made.acall("_aget_text_embeddings", batch.missing)
+            await _cache(self).engine.astore_many(*batch.made(vectors, made))
         return batch.vectors()
 
     methods: dict[str, Any] = {
@@ -114,8 +123,11 @@ def _cached_class(base: type) -> type:
         "_get_text_embeddings": many,
         "_aget_text_embeddings": amany,
     }
-    for name in _PUBLIC:
-        methods[name] = _public(getattr(base, name))
+    methods |= {name: _public(getattr(base, name)) for name in _PUBLIC}
+    return _uncounting(base, methods)
+
+
+def _uncounting(base: type, methods: dict[str, Any]) -> type:
     cls = twin_class(base, {name: functools.wraps(getattr(base, name))(m) for name, m in methods.items()})
     # After the class is made, since pydantic would take it for a change of the field.
     type.__setattr__(cls, "callback_manager", property(_uncounted, _set_callbacks))
@@ -196,25 +208,40 @@ def _set_callbacks(twin: Any, manager: Any) -> None:
     twin.__dict__["callback_manager"] = manager
 
 
-def _call(twin: Any, name: str, content: Any) -> Any:
-    """Call the model."""
-    limiter = twin._askonce.rate_limiter
-    if limiter is not None:
-        limiter.acquire()
-    try:
-        return getattr(plain_view(twin), name)(content)
-    finally:
-        record_counters(twin)
+class _Made:
+    """What the model itself makes of one or several texts."""
 
+    def __init__(self, twin: Any, *, asynchronous: bool = False) -> None:
+        self._twin, self._asynchronous = twin, asynchronous
+        self._call: CallUnderWay | None = None
 
-async def _acall(twin: Any, name: str, content: Any) -> Any:
-    limiter = twin._askonce.rate_limiter
-    if limiter is not None:
-        await limiter.async_acquire()
-    try:
-        return await getattr(plain_view(twin), name)(content)
-    finally:
-        record_counters(twin)
+    def call(self, name: str, content: Any) -> Any:
+        """Call the model."""
+        limiter = self._twin._askonce.rate_limiter
+        if limiter is not None:
+            limiter.acquire()
+        self._call = CallUnderWay(self._twin)
+        with self._call:
+            return getattr(plain_view(self._twin), name)(content)
+
+    async def acall(self, name: str, content: Any) -> Any:
+        """Asynchronous `call`."""
+        limiter = self._twin._askonce.rate_limiter
+        if limiter is not None:
+            await limiter.async_acquire()
+        self._call = CallUnderWay(self._twin)
+        with self._call:
+            return await getattr(plain_view(self._twin), name)(content)
+
+    def check(self, request: Request) -> None:
+        """`CacheEngine.check_model` for this one."""
+        form = functools.partial(component_form, self._twin, [], asynchronous=self._asynchronous)
+        _cache(self._twin).engine.check_model(request, self._call, form)
+
+    def checked(self, pack: Callable[[Any], Answer | None], request: Request, vector: Any) -> Answer | None:
+        """What is stored of a vector."""
+        self.check(request)
+        return pack(vector)
 
 
 class _Batch:
@@ -245,7 +272,7 @@ class _Batch:
         self.missing = [content for content in self._requests if content not in self._known]
         self._started = time.monotonic()
 
-    def made(self, vectors: Sequence[Vector]) -> tuple[list[Request], list[Answer | None], float]:
+    def made(self, vectors: Sequence[Vector], made: _Made) -> tuple[list[Request], list[Answer | None], float]:
         """Take the model's vectors; returns what is to be stored of them.
 
         If the stored ones are of another length, the model must embed all texts now.
@@ -262,6 +289,11 @@ class _Batch:
             if request is not None:
                 requests.append(request)
                 answers.append(_pack(vector, found | fresh))
+        try:
+            for request in requests[:1]:  # they have the model in common
+                made.check(request)
+        except Uncacheable:
+            answers = [None] * len(requests)
         self.missing, self._started = [], time.monotonic()
         if are_mixed(found, fresh):
             pairs = [(self._requests[content], hit) for content, hit in self._hits.items()]

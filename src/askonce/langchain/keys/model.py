@@ -114,12 +114,6 @@ def parameters_of_model(
     return _with_call(constructor, call) if call else without_call
 
 
-def identity_of(model: Any, *, asynchronous: bool) -> bytes | None:
-    """What a model was, in normal form, when its key was made last; ``None`` if it was not made."""
-    known = _constructors[asynchronous, actor_is_named.get()].remembered(model)
-    return None if known is None else known.value[1].encoded
-
-
 def parameters_from(
     constructor: Mapping[str, Any], call: Mapping[str, Any] | str, *, lasting: bool = True
 ) -> Parameters:

@@ -9,9 +9,13 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any
 
+import msgspec
 from langchain_core.rate_limiters import BaseRateLimiter
 
-from askonce.keys.counters import record_counters
+from askonce.cache import Cache
+from askonce.engine.request import Request
+from askonce.keys.counters import CallUnderWay
+from askonce.langchain.keys.model import parameters_of_model
 
 
 def model_name(model: Any) -> str | None:
@@ -51,19 +55,27 @@ _model_calls: ContextVar[frozenset[int]] = ContextVar("askonce_model_calls", def
 
 
 class model_call(AbstractContextManager[None]):
-    """While it lasts, the model's own methods call one another without a lookup, which was made before."""
+    """While it lasts, the model's own methods call one another without a lookup, which was made before.
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    Args:
+        model: the model.
+        call: the call, which ends with it; ``None``: it goes on.
+    """
+
+    def __init__(self, model: Any, call: CallUnderWay | None = None) -> None:
+        self._model, self._call = model, call
 
     def __enter__(self) -> None:
         self._token = _model_calls.set(_model_calls.get() | {id(self._model)})
+        if self._call is not None:
+            self._call.__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         _model_calls.reset(self._token)
-        record_counters(self._model)
+        if self._call is not None:
+            self._call.end(failed=kind is not None)
 
 
 def in_model_call(model: Any) -> bool:
@@ -71,36 +83,81 @@ def in_model_call(model: Any) -> bool:
     return id(model) in _model_calls.get()
 
 
-def within(model: Any, source: Iterator[Any]) -> Iterator[Any]:
-    """A stream of the model's own, marked so only while it runs: between two items others do."""
+def within(model: Any, begin: Callable[[], Iterator[Any]], call: CallUnderWay | None = None) -> Iterator[Any]:
+    """A stream of the model's own, marked so only while it runs: between two items others do.
+
+    Args:
+        model: the model.
+        begin: begins it.
+        call: the call, which ends with it.
+    """
+    source, is_whole = None, False
+    if call is not None:
+        call.__enter__()
     try:
+        source = begin()
         while True:
             with model_call(model):
                 try:
                     item = next(source)
                 except StopIteration:
+                    is_whole = True
                     return
             yield item
     finally:
+        if call is not None:
+            call.end(failed=not is_whole)
         close = getattr(source, "close", None)
         if close is not None:
             close()
 
 
-async def awithin(model: Any, source: AsyncIterator[Any]) -> AsyncIterator[Any]:
+async def awithin(
+    model: Any, begin: Callable[[], AsyncIterator[Any]], call: CallUnderWay | None = None
+) -> AsyncIterator[Any]:
     """Asynchronous `within`."""
+    source, is_whole = None, False
+    if call is not None:
+        call.__enter__()
     try:
+        source = begin()
         while True:
             with model_call(model):
                 try:
                     item = await anext(source)
                 except StopAsyncIteration:
+                    is_whole = True
                     return
             yield item
     finally:
+        if call is not None:
+            call.end(failed=not is_whole)
         close = getattr(source, "aclose", None)
         if close is not None:
             await close()
+
+
+def check_model(
+    cache: Cache,
+    request: Request | None,
+    call: CallUnderWay | None,
+    model: Any,
+    stop: list[str] | None,
+    kwargs: dict[str, Any],
+    *,
+    asynchronous: bool = False,
+) -> None:
+    """`CacheEngine.check_model` for one of LangChain's.
+
+    Raises:
+        Uncacheable: the model was changed while it answered.
+    """
+
+    def now() -> msgspec.Raw:
+        return msgspec.Raw(parameters_of_model(model, stop, kwargs, asynchronous=asynchronous).encoded)
+
+    if request is not None:
+        cache.engine.check_model(request, call, now)
 
 
 def accepts_callbacks(method: Callable[..., Any]) -> bool:

@@ -15,6 +15,7 @@ from askonce.cache import Cache
 from askonce.engine.engine import CacheEngine
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit, Place
+from askonce.keys.counters import CallUnderWay
 from askonce.keys.normal_form import NormalForm
 from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.keys.requests import form_of_messages
@@ -24,6 +25,7 @@ from askonce.langchain.models.calls import (
     accepts_callbacks,
     alimit,
     awithin,
+    check_model,
     in_model_call,
     limit,
     model_call,
@@ -105,10 +107,17 @@ def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
     def _generate(
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
+        made: CallUnderWay | None = None
+
         def call() -> ChatResult:
+            nonlocal made
             limit(self)
-            with model_call(self):
+            with model_call(self, made := CallUnderWay(self)):
                 return base._generate(self, messages, stop=stop, **manager_argument, **kwargs)
+
+        def packed(result: ChatResult) -> Answer | None:
+            check_model(cache, request, made, self, stop, kwargs)
+            return _pack_result(result, self, kwargs)
 
         manager_argument = {"run_manager": run_manager} if sync_takes_manager else {}
         if in_model_call(self):
@@ -116,16 +125,23 @@ def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
         request = _request(cache, self, messages, stop, kwargs)
         if request is None:
             return call()
-        found = cache.engine.answer(request, call, lambda result: _pack_result(result, self, kwargs))
+        found = cache.engine.answer(request, call, packed)
         return _result(found, cache.engine, request)
 
     async def _agenerate(
         self: Any, messages: Messages, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
+        made: CallUnderWay | None = None
+
         async def call() -> ChatResult:
+            nonlocal made
             await alimit(self)
-            with model_call(self):
+            with model_call(self, made := CallUnderWay(self)):
                 return await base._agenerate(self, messages, stop=stop, **manager_argument, **kwargs)
+
+        def packed(result: ChatResult) -> Answer | None:
+            check_model(cache, request, made, self, stop, kwargs, asynchronous=goes_async)
+            return _pack_result(result, self, kwargs)
 
         manager_argument = {"run_manager": run_manager} if async_takes_manager else {}
         if in_model_call(self):
@@ -133,7 +149,7 @@ def _generating(base: type[BaseChatModel], cache: Cache) -> dict[str, Any]:
         request = _request(cache, self, messages, stop, kwargs, asynchronous=goes_async)
         if request is None:
             return await call()
-        found = await cache.engine.aanswer(request, call, lambda result: _pack_result(result, self, kwargs))
+        found = await cache.engine.aanswer(request, call, packed)
         return _result(found, cache.engine, request)
 
     return {"_generate": _generate, "_agenerate": _agenerate}
@@ -181,11 +197,19 @@ def _stream_of(base: type[BaseChatModel], cache: Cache) -> Callable[..., Iterato
         delivery = STREAM_WITH_USAGE if requests_usage(self, kwargs) else STREAM
         manager_argument = {} if run_manager is None else {"run_manager": run_manager}
 
+        made: CallUnderWay | None = None
+
         def call() -> Iterator[ChatGenerationChunk]:
+            nonlocal made
             limit(self)
-            source = base._stream(self, messages, stop=stop, **manager_argument, **kwargs)
-            for chunk in within(self, source):
+            made = CallUnderWay(self)
+            begin = partial(base._stream, self, messages, stop=stop, **manager_argument, **kwargs)
+            for chunk in within(self, begin, made):
                 yield recording.add(chunk)
+
+        def packed() -> Answer | None:
+            check_model(cache, request, made, self, stop, kwargs)
+            return _pack_stream(recording, self, kwargs, delivery)
 
         replaying = False
 
@@ -208,9 +232,7 @@ def _stream_of(base: type[BaseChatModel], cache: Cache) -> Callable[..., Iterato
         if request is None:
             yield from call()
         else:
-            yield from cache.engine.stream(
-                request, call, lambda: _pack_stream(recording, self, kwargs, delivery), again
-            )
+            yield from cache.engine.stream(request, call, packed, again)
             if given is not None and (not given or given[-1][1] is not request):
                 given.append((cache.engine, request, None))
             if not (replaying or recording.is_empty) and (shown := cache.engine.mark_of_fresh(request)):
@@ -229,12 +251,19 @@ def _astream_of(base: type[BaseChatModel], cache: Cache) -> Callable[..., AsyncI
         delivery = STREAM_WITH_USAGE if requests_usage(self, kwargs) else STREAM
         manager_argument = {} if run_manager is None else {"run_manager": run_manager}
         replaying = False
+        made: CallUnderWay | None = None
 
         async def call() -> AsyncIterator[ChatGenerationChunk]:
+            nonlocal made
             await alimit(self)
-            source = base._astream(self, messages, stop=stop, **manager_argument, **kwargs)
-            async for chunk in awithin(self, source):
+            made = CallUnderWay(self)
+            begin = partial(base._astream, self, messages, stop=stop, **manager_argument, **kwargs)
+            async for chunk in awithin(self, begin, made):
                 yield recording.add(chunk)
+
+        def packed() -> Answer | None:
+            check_model(cache, request, made, self, stop, kwargs, asynchronous=goes_async)
+            return _pack_stream(recording, self, kwargs, delivery)
 
         def again(hit: Hit) -> Iterator[ChatGenerationChunk]:
             nonlocal replaying
@@ -250,12 +279,7 @@ def _astream_of(base: type[BaseChatModel], cache: Cache) -> Callable[..., AsyncI
         request = None
         if not streams_several(self, kwargs):
             request = _request(cache, self, messages, stop, kwargs, delivery, asynchronous=goes_async)
-        if request is None:
-            chunks = call()
-        else:
-            chunks = cache.engine.astream(
-                request, call, lambda: _pack_stream(recording, self, kwargs, delivery), again
-            )
+        chunks = call() if request is None else cache.engine.astream(request, call, packed, again)
         async with aclosing(cast("AsyncGenerator[ChatGenerationChunk, None]", chunks)):
             async for chunk in chunks:
                 if replaying and run_manager is not None:

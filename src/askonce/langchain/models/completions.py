@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
+from functools import partial
 from typing import Any, cast
 
 from langchain_core.language_models.llms import BaseLLM
@@ -14,13 +15,15 @@ from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 from askonce.cache import Cache
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit, Miss
-from askonce.keys.normal_form import NormalForm
+from askonce.keys.counters import CallUnderWay
+from askonce.keys.normal_form import NormalForm, Uncacheable
 from askonce.langchain.keys.model import parameters_of_model
 from askonce.langchain.keys.requests import form_of_prompt
 from askonce.langchain.models.answers import marked, pack, unpack
 from askonce.langchain.models.calls import (
     accepts_callbacks,
     awithin,
+    check_model,
     in_model_call,
     model_call,
     model_name,
@@ -34,7 +37,7 @@ _WORDS = re.compile(r"\S+\s*|\s+")
 
 def overrides(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
     """The methods of the cached subclass of a completion model's class."""
-    methods = {**_generating(base, cache)}
+    methods = {"_generate": _generate_of(base, cache), "_agenerate": _agenerate_of(base, cache)}
     if base._stream is not BaseLLM._stream:
         methods["_stream"] = _stream_of(base, cache)
     if base._stream is not BaseLLM._stream or base._astream is not BaseLLM._astream:
@@ -62,50 +65,77 @@ def _pack(result: LLMResult, model: Any, position: int = 0) -> Answer | None:
     return pack(result.generations[position], model_name(model), result.llm_output if alone else None)
 
 
+def _checked(
+    request: Request, model: Any, check: Callable[[Request], None], result: LLMResult, position: int = 0
+) -> Answer | None:
+    check(request)
+    return _pack(result, model, position)
+
+
 # -- whole answers ---------------------------------------------------------------------------------------------
 
 
-def _generating(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
-    goes_async = base._agenerate is not BaseLLM._agenerate
-    sync_takes_manager, async_takes_manager = accepts_callbacks(base._generate), accepts_callbacks(base._agenerate)
+def _generate_of(base: type[BaseLLM], cache: Cache) -> Any:
+    takes_manager = accepts_callbacks(base._generate)
 
     def _generate(
         self: Any, prompts: list[str], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> LLMResult:
+        made: CallUnderWay | None = None
+
         def call(missing: list[str]) -> LLMResult:
-            with model_call(self):
+            nonlocal made
+            with model_call(self, made := CallUnderWay(self)):
                 return base._generate(self, missing, stop=stop, **manager_argument, **kwargs)
 
-        manager_argument = {"run_manager": run_manager} if sync_takes_manager else {}
+        def check(request: Request) -> None:
+            check_model(cache, request, made, self, stop, kwargs)
+
+        manager_argument = {"run_manager": run_manager} if takes_manager else {}
         if in_model_call(self):
             return call(prompts)
         requests = [_request(cache, self, prompt, stop, kwargs) for prompt in prompts]
         if len(prompts) == 1 and requests[0] is not None:
-            found = cache.engine.answer(requests[0], lambda: call(prompts), lambda result: _pack(result, self))
+            found = cache.engine.answer(
+                requests[0], lambda: call(prompts), partial(_checked, requests[0], self, check)
+            )
             return LLMResult(generations=[marked(found)]) if isinstance(found, Hit) else found
         batch = _PromptBatch(self, prompts, requests)
         batch.found(cache.engine.lookup_many(batch.named))
         if batch.missing:
             started = time.monotonic()
             result = call([prompts[position] for position in batch.missing])
-            cache.engine.store_many(*batch.made(result), time.monotonic() - started)
+            cache.engine.store_many(*batch.made(result, check), time.monotonic() - started)
         return batch.result
+
+    return _generate
+
+
+def _agenerate_of(base: type[BaseLLM], cache: Cache) -> Any:
+    goes_async = base._agenerate is not BaseLLM._agenerate
+    takes_manager = accepts_callbacks(base._agenerate)
 
     async def _agenerate(
         self: Any, prompts: list[str], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> LLMResult:
+        made: CallUnderWay | None = None
+
         async def call(missing: list[str]) -> LLMResult:
-            with model_call(self):
+            nonlocal made
+            with model_call(self, made := CallUnderWay(self)):
                 return await base._agenerate(self, missing, stop=stop, **manager_argument, **kwargs)
 
-        manager_argument = {"run_manager": run_manager} if async_takes_manager else {}
+        def check(request: Request) -> None:
+            check_model(cache, request, made, self, stop, kwargs, asynchronous=goes_async)
+
+        manager_argument = {"run_manager": run_manager} if takes_manager else {}
         if in_model_call(self):
             return await call(prompts)
         record_prompt_parts_of_completion()
         requests = [_request(cache, self, prompt, stop, kwargs, asynchronous=goes_async) for prompt in prompts]
         if len(prompts) == 1 and requests[0] is not None:
             found = await cache.engine.aanswer(
-                requests[0], lambda: call(prompts), lambda result: _pack(result, self)
+                requests[0], lambda: call(prompts), partial(_checked, requests[0], self, check)
             )
             return LLMResult(generations=[marked(found)]) if isinstance(found, Hit) else found
         batch = _PromptBatch(self, prompts, requests)
@@ -113,10 +143,10 @@ def _generating(base: type[BaseLLM], cache: Cache) -> dict[str, Any]:
         if batch.missing:
             started = time.monotonic()
             result = await call([prompts[position] for position in batch.missing])
-            await cache.engine.astore_many(*batch.made(result), time.monotonic() - started)
+            await cache.engine.astore_many(*batch.made(result, check), time.monotonic() - started)
         return batch.result
 
-    return {"_generate": _generate, "_agenerate": _agenerate}
+    return _agenerate
 
 
 class _PromptBatch:
@@ -144,8 +174,10 @@ class _PromptBatch:
             else:
                 self.missing.append(position)
 
-    def made(self, result: LLMResult) -> tuple[list[Request], list[Answer | None]]:
-        """Record what the provider gave for ``missing``; returns what of it to store."""
+    def made(
+        self, result: LLMResult, check: Callable[[Request], None]
+    ) -> tuple[list[Request], list[Answer | None]]:
+        """Record what the provider gave for ``missing``; returns what of it to store, if a check allows it."""
         requests: list[Request] = []
         answers: list[Answer | None] = []
         for at, position in enumerate(self.missing):
@@ -153,7 +185,10 @@ class _PromptBatch:
             request = self._requests[position]
             if request is not None:
                 requests.append(request)
-                answers.append(_pack(result, self._model, at))
+                try:
+                    answers.append(_checked(request, self._model, check, result, at))
+                except Uncacheable:
+                    answers.append(None)
         self.result.llm_output = result.llm_output
         return requests, answers
 
@@ -183,12 +218,19 @@ def _stream_of(base: Any, cache: Cache) -> Any:
         self: Any, prompt: str, stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> Iterator[GenerationChunk]:
         chunks: list[GenerationChunk] = []
+        made: CallUnderWay | None = None
 
         def call() -> Iterator[GenerationChunk]:
-            source = base._stream(self, prompt, stop=stop, run_manager=run_manager, **kwargs)
-            for chunk in within(self, source):
+            nonlocal made
+            made = CallUnderWay(self)
+            begin = partial(base._stream, self, prompt, stop=stop, run_manager=run_manager, **kwargs)
+            for chunk in within(self, begin, made):
                 chunks.append(chunk)
                 yield chunk
+
+        def packed() -> Answer | None:
+            check_model(cache, request, made, self, stop, kwargs)
+            return _pack_stream(chunks, self)
 
         def again(hit: Hit) -> Iterator[GenerationChunk]:
             for chunk in _replayed(hit):
@@ -201,7 +243,7 @@ def _stream_of(base: Any, cache: Cache) -> Any:
         if request is None:
             yield from call()
         else:
-            yield from cache.engine.stream(request, call, lambda: _pack_stream(chunks, self), again)
+            yield from cache.engine.stream(request, call, packed, again)
 
     return _stream
 
@@ -214,12 +256,19 @@ def _astream_of(base: Any, cache: Cache) -> Any:
     ) -> AsyncIterator[GenerationChunk]:
         chunks: list[GenerationChunk] = []
         replaying = False
+        made: CallUnderWay | None = None
 
         async def call() -> AsyncIterator[GenerationChunk]:
-            source = base._astream(self, prompt, stop=stop, run_manager=run_manager, **kwargs)
-            async for chunk in awithin(self, source):
+            nonlocal made
+            made = CallUnderWay(self)
+            begin = partial(base._astream, self, prompt, stop=stop, run_manager=run_manager, **kwargs)
+            async for chunk in awithin(self, begin, made):
                 chunks.append(chunk)
                 yield chunk
+
+        def packed() -> Answer | None:
+            check_model(cache, request, made, self, stop, kwargs, asynchronous=goes_async)
+            return _pack_stream(chunks, self)
 
         def again(hit: Hit) -> Iterator[GenerationChunk]:
             nonlocal replaying
@@ -228,10 +277,7 @@ def _astream_of(base: Any, cache: Cache) -> Any:
 
         plain = in_model_call(self) or streams_several(self, kwargs)
         request = None if plain else _request(cache, self, prompt, stop, kwargs, asynchronous=goes_async)
-        if request is None:
-            stream = call()
-        else:
-            stream = cache.engine.astream(request, call, lambda: _pack_stream(chunks, self), again)
+        stream = call() if request is None else cache.engine.astream(request, call, packed, again)
         async with aclosing(cast("AsyncGenerator[GenerationChunk, None]", stream)):
             async for chunk in stream:
                 if replaying and run_manager is not None:

@@ -82,7 +82,7 @@ def _stream_of(base: Any, cache: Cache) -> Any:
 
         def call() -> Iterator[Any]:
             limit(self)
-            for event in within(self, produce()):
+            for event in within(self, produce):
                 whole.dispatch(copy.deepcopy(event))
                 yield event
 
@@ -117,7 +117,7 @@ def _astream_of(base: Any, cache: Cache) -> Any:
 
         async def call() -> AsyncIterator[Any]:
             await alimit(self)
-            async for event in awithin(self, produce()):
+            async for event in awithin(self, produce):
                 whole.dispatch(copy.deepcopy(event))
                 yield event
 

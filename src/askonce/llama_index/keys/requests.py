@@ -113,6 +113,12 @@ def _may_call_functions(prompt: BasePromptTemplate) -> bool:
     return type(prompt) not in _KNOWN_PROMPTS or bool(prompt.function_mappings)
 
 
+@guarded
+def model_part(llm: BaseComponent, options: Mapping[str, Any], *, asynchronous: bool = False) -> dict[str, Any]:
+    """The model's part of `chat_form` and `completion_form`; `Uncacheable` as there."""
+    return _model_and_call(llm, options, [], asynchronous)[0]
+
+
 def _model_and_call(
     llm: BaseComponent, options: Mapping[str, Any], left_out: list[str], asynchronous: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -17,9 +17,9 @@ from askonce.cache import Cache
 from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Place
-from askonce.keys.counters import record_counters
+from askonce.keys.counters import CallUnderWay
 from askonce.keys.normal_form import NormalForm
-from askonce.llama_index.keys.requests import chat_form, completion_form
+from askonce.llama_index.keys.requests import chat_form, completion_form, model_part
 from askonce.llama_index.models import answers, events
 from askonce.llama_index.models.acceptance import requested_of
 from askonce.llama_index.models.answers import Response
@@ -101,6 +101,7 @@ class _Call:
         args: the arguments.
         kwargs: those by keyword.
         model: the model's name, once the request has a key.
+        made: the LLM's own call, once it has begun.
     """
 
     llm: Any
@@ -109,6 +110,7 @@ class _Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     model: str | None = None
+    made: CallUnderWay | None = None
 
     @property
     def cache(self) -> Cache:
@@ -165,6 +167,24 @@ class _Call:
             prediction.calls = True
         return getattr(plain_view(self.llm), self.name)(*self.args, **self.kwargs)
 
+    def call(self) -> Any:
+        """`run`, and record what the LLM changes of itself meanwhile."""
+        self.made = CallUnderWay(self.llm)
+        with self.made:
+            return self.run()
+
+    async def acall(self) -> Any:
+        """Asynchronous `call`."""
+        self.made = CallUnderWay(self.llm)
+        with self.made:
+            return await self.run()
+
+    def _check(self, request: Request) -> None:
+        """`CacheEngine.check_model` for this one."""
+        options, asynchronous = self._formatted()[2], self.name.startswith("a")
+        model = partial(model_part, self.llm, options, asynchronous=asynchronous)
+        self.cache.engine.check_model(request, self.made, model)
+
     def response(self, found: Any, request: Request) -> Any:
         """What the endpoint returns: a hit as a response, or a fresh response with its mark."""
         if isinstance(found, Hit):
@@ -176,14 +196,14 @@ class _Call:
             found.additional_kwargs["askonce"] = mark
         return found
 
-    def pack(self, response: Any) -> Answer | None:
+    def pack(self, request: Request, response: Any) -> Answer | None:
         """What is stored of an answer."""
-        record_counters(self.llm)
+        self._check(request)
         return answers.pack(response, self._model(), requested_of(self.llm, self.kwargs))
 
-    def pack_stream(self, chunks: list[Any]) -> Answer | None:
+    def pack_stream(self, request: Request, chunks: list[Any]) -> Answer | None:
         """What is stored of a stream."""
-        record_counters(self.llm)
+        self._check(request)
         return answers.pack_stream(chunks, self._model(), requested_of(self.llm, self.kwargs), self._delivery())
 
     def _model(self) -> str | None:
@@ -230,7 +250,7 @@ def _endpoint(name: str, kind: Kind) -> Callable[..., Any]:
         request = call.request()
         if request is None:
             return call.run()
-        return call.response(call.cache.engine.answer(request, call.run, call.pack), request)
+        return call.response(call.cache.engine.answer(request, call.call, partial(call.pack, request)), request)
 
     return endpoint
 
@@ -241,7 +261,8 @@ def _async_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
         request = call.request()
         if request is None:
             return await call.run()
-        return call.response(await call.cache.engine.aanswer(request, call.run, call.pack), request)
+        pack = partial(call.pack, request)
+        return call.response(await call.cache.engine.aanswer(request, call.acall, pack), request)
 
     return endpoint
 
@@ -256,7 +277,7 @@ def _stream_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
         stream = call.cache.engine.stream(
             request,
             lambda: _produce(call, request, chunks),
-            lambda: call.pack_stream(chunks),
+            lambda: call.pack_stream(request, chunks),
             call.replay,
         )
         call.given(request)
@@ -276,7 +297,7 @@ def _async_stream_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
         stream = call.cache.engine.astream(
             request,
             lambda: _aproduce(call, request, chunks),
-            lambda: call.pack_stream(chunks),
+            lambda: call.pack_stream(request, chunks),
             call.replay,
         )
         call.given(request)
@@ -288,23 +309,27 @@ def _async_stream_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
 
 def _produce(call: _Call, request: Request, chunks: list[Any]) -> Iterator[Any]:
     """Call, and yield ``None`` when that is done; then pass on the stream."""
-    stream, mark = call.run(), call.cache.engine.mark_of_fresh(request)
-    yield None
-    for chunk in stream:
-        chunks.append(chunk)
-        yield _marked(chunk, mark)
+    call.made = CallUnderWay(call.llm)
+    with call.made:
+        stream, mark = call.run(), call.cache.engine.mark_of_fresh(request)
+        yield None
+        for chunk in stream:
+            chunks.append(chunk)
+            yield _marked(chunk, mark)
 
 
 async def _aproduce(call: _Call, request: Request, chunks: list[Any]) -> AsyncIterator[Any]:
-    stream, mark = await call.run(), call.cache.engine.mark_of_fresh(request)
-    try:
-        yield None
-        async for chunk in stream:
-            chunks.append(chunk)
-            yield _marked(chunk, mark)
-    finally:
-        if hasattr(stream, "aclose"):
-            await stream.aclose()
+    call.made = CallUnderWay(call.llm)
+    with call.made:
+        stream, mark = await call.run(), call.cache.engine.mark_of_fresh(request)
+        try:
+            yield None
+            async for chunk in stream:
+                chunks.append(chunk)
+                yield _marked(chunk, mark)
+        finally:
+            if hasattr(stream, "aclose"):
+                await stream.aclose()
 
 
 def _marked(chunk: Any, mark: dict[str, Any] | None) -> Any:
