@@ -244,6 +244,8 @@ class Lexicon:
         units: the same for what is a unit or a currency after a number.
         roles: words after which another one has a role of its own.
         prefixes: those that deny.
+        scales: what a word multiplies the number before it with.
+        short_scales: the same for abbreviations, after digits alone.
     """
 
     months: dict[str, int]
@@ -254,6 +256,8 @@ class Lexicon:
     units: dict[str, tuple[tuple[str, str], ...]]
     roles: frozenset[str]
     prefixes: tuple[str, ...]
+    scales: dict[str, int]
+    short_scales: dict[str, int]
 
 
 @cache
@@ -312,6 +316,8 @@ def lexicon(language: str) -> Lexicon:
     months = {word: number for word, number in table.months.items() if word not in _NO_MONTHS or language == "de"}
     weekdays = {word: day for word, day in table.weekdays.items() if len(word) > 1 and word not in _NO_WEEKDAYS}
     months |= {word: number for number, word in enumerate(_MORE_MONTHS.get(language, ()), start=1)}
+    if language == "en":
+        months |= {"sept": 9}
     if language == "tr":
         months |= {"ocak": 1, "mart": 3}
     numbers = {word: number for word, number in table.numbers.items() if word not in _NO_NUMBERS[language]}
@@ -334,4 +340,6 @@ def lexicon(language: str) -> Lexicon:
         table.units,
         frozenset(ROLES.get(language, "").split()),
         tuple(sorted(NEGATIVE_PREFIXES.get(language, "").split(), key=len, reverse=True)),
+        table.scales,
+        table.short_scales,
     )

@@ -72,6 +72,8 @@ class Tables:
         classes: words of a class, such as currencies, each with the class and what it says: another word of the
             class says something else. A ``*`` at the end of a word stands for any ending.
         units: the same for words that are units, or currencies, after a number.
+        scales: what a word multiplies the number before it with.
+        short_scales: the same for abbreviations.
     """
 
     months: dict[str, int]
@@ -79,6 +81,8 @@ class Tables:
     numbers: dict[str, int]
     classes: dict[str, tuple[tuple[str, str], ...]]
     units: dict[str, tuple[tuple[str, str], ...]]
+    scales: dict[str, int]
+    short_scales: dict[str, int]
 
 
 @cache
@@ -111,7 +115,7 @@ def tables(language: str) -> Tables:
                 add(classes, word, kind, name)
                 if language != "en" and len(word) > 3:
                     add(classes, f"{word}*", kind, name)
-    return Tables(table["months"], table["weekdays"], table["numbers"], classes, units)
+    return Tables(table["months"], table["weekdays"], table["numbers"], classes, units, *table["scales"])
 
 
 def _with(some: dict[str, str], more: dict[str, str]) -> dict[str, str]:
