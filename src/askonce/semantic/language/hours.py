@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, partial
 
 from askonce.semantic.language.lexicon import lexicon
 
@@ -72,7 +72,13 @@ _ONE = {
     "tr": "bir",
     "en": "one",
 }
-_MORE_HOURS = {
+_SIGNS = {
+    f"{ten}{one}": 10 * tens + ones
+    for tens, ten in enumerate(("", "十", "二十"))
+    for ones, one in enumerate(("", *"一二三四五六七八九"))
+    if 0 < 10 * tens + ones < 24
+} | {"两": 2}
+_MORE_HOURS: dict[str, dict[str, int]] = {
     "pl": {
         f"{stem}{ending}": hour
         for hour, stem in enumerate(
@@ -80,18 +86,8 @@ _MORE_HOURS = {
         )
         for ending in ("iej", "ej", "ą", "a")
     },
-    **dict.fromkeys(
-        ("zh", "ja"),
-        {
-            **{
-                f"{ten}{one}": 10 * tens + ones
-                for tens, ten in enumerate(("", "十", "二十"))
-                for ones, one in enumerate(("", *"一二三四五六七八九"))
-                if 0 < 10 * tens + ones < 24
-            },
-            "两": 2,
-        },
-    ),
+    "zh": _SIGNS,
+    "ja": _SIGNS,
     "ko": {
         word: at for at, word in enumerate("한 두 세 네 다섯 여섯 일곱 여덟 아홉 열 열한 열두".split(), start=1)
     },
@@ -123,7 +119,7 @@ _WRITTEN = {  # '17h30', '17.30 Uhr'
 def with_clock_times(text: str, language: str) -> str:
     """A text in lower case with times of the day that are spelled in its language as digits."""
     for pattern, minutes in _patterns(language):
-        text = pattern.sub(lambda match, after=minutes: _clock(match, after, language), text)
+        text = pattern.sub(partial(_clock, after=minutes, language=language), text)
     for noon, time in _midday(language):
         text = noon.sub(f" {time} ", text)
     if written := _WRITTEN.get(language):

@@ -33,9 +33,39 @@ _UNIT = re.compile(
 )
 _LARGE_SIGNS = {"m": "million", "mm": "million", "b": "billion", "t": "trillion"}
 _LARGE = re.compile(
-    r"([$€£¥] ?\d+(?:[.,]\d+)*|\b\d+(?:[.,]\d+)*(?= ?[mbt] (?:dollars|euros|pounds|usd|eur|gbp|users|people|tokens)\b))"
+    r"([$€£¥] ?\d+(?:[.,]\d+)*|\b\d+(?:[.,]\d+)*"
+    r"(?= ?[mbt] (?:dollars|euros|pounds|usd|eur|gbp|users|people|tokens)\b))"
     r" ?(mm?|b|t)\b"
 )
+_EN_ONE_WORD = [
+    (re.compile(pattern), word)
+    for pattern, word in (
+        (r"\bper ?cent(?:age)?[ -]points?\b|%[ -]points?\b", "percentagepoints"),
+        (r"\bbasis points?\b", "basispoints"),
+        (r"\bper ?cent\b", "%"),
+        (r"\b(?:the )?day after tomorrow\b", "overmorrow"),
+        (r"\b(?:the )?day before yesterday\b", "ereyesterday"),
+        (r"\b(?:a|one) third(?= of\b)|(?<=\bby )(?:a|one) third\b", "onethird"),
+        (r"\b(?:two|2)[ -]thirds\b", "twothirds"),
+        (r"\b(?:a|one) quarter(?= of (?!an hour\b))|(?<=\bby )(?:a|one) quarter\b", "onequarter"),
+        (r"\b(?:three|3)[ -]quarters\b", "threequarters"),
+        (r"\b(square|cubic) (?=(?:milli|centi|kilo)?met(?:er|re)s?\b|feet\b|foot\b|inch|yards?\b|miles?\b)", r"\1"),
+        (r"\bsq\.? ?(?=(?:m|km|cm|ft|feet|met(?:er|re)s?|yards?|miles?)\b)", "square"),
+        (r"\b(sugar|fat|gluten|alcohol|lactose|dairy|caffeine|smoke|child)[ -]free\b", r"without \1"),
+        (r"\b(sugar|child|job|fat)less\b", r"without \1"),
+        (r"\bsugary\b", "sugar"),
+    )
+]
+_ONE_WORD = {  # 'mañana' and 'Morgen' are the next day, and the beginning of each
+    "es": (
+        (re.compile(r"\bpasado mañana\b"), "pasadomañana"),
+        (re.compile(r"\b(la|las|esta|cada|una) mañanas?\b"), r"\1 matutino"),
+    ),
+    "de": ((re.compile(r"\b(am|jeden|heute|dem|gestern) morgen\b"), r"\1 morgens"),),
+    "pt": ((re.compile(r"\bdepois de amanhã\b"), "depoisdeamanhã"),),
+    "fr": ((re.compile(r"\baprès-demain\b"), "surlendemain"),),
+    "it": ((re.compile(r"\bdopo ?domani\b"), "dopodomani"),),
+}
 _PER = re.compile(r"\b(?:per|each|every|once|times|twice|of|what) $")
 _EN_ORDINALS = {
     word: str(number)
@@ -83,6 +113,8 @@ def plain(text: str, language: str) -> str:
     text = text.lower().replace("’", "'")
     text = _ISO.sub(lambda match: f"{match[1]} {int(match[3])} month{int(match[2])}", text)
     text = with_clock_times(text, language)
+    for pattern, word in _ONE_WORD.get(language, ()):
+        text = pattern.sub(word, text)
     if language in UNSPACED or language == "ko":
         text = re.sub(r"(?<=\d),(?=\d{3})", "", text)
         text = _SCALED.sub(_scaled, text)
@@ -98,7 +130,8 @@ def plain(text: str, language: str) -> str:
         text = re.sub(r"\ban? (hour|day|week) and a half\b", r"1.5 \1s", text)
         text = re.sub(r"\b(?:a )?quarter of an hour\b", "15 minutes", text)
         text = re.sub(r"\bhalf an hour\b|\bhalf hour\b", "30 minutes", text)
-        text = re.sub(r"\bper ?cent\b", "%", text)
+        for pattern, word in _EN_ONE_WORD:
+            text = pattern.sub(word, text)
         text = re.sub(r"\bhalf a dozen\b", "6", text)
         text = re.sub(r"\bdozen\b", "12", text)
         text = re.sub(r"\bhalf an? (?=hundred|thousand|million|billion|trillion)", "0.5 ", text)
@@ -148,6 +181,8 @@ def joined(tokens: Sequence[str], words: Lexicon, language: str) -> list[str]:
             run.scaled(scale)
             continue
         value = _value(token, words, language, after)
+        if token == "one" and run is not None and run.lacks_ones:
+            value = 1.0
         if value is None:
             joins = run is not None and token in ("and", "y", "e", "et") and run.is_round and after in words.numbers
             if joins and next_but_one not in words.scales:
@@ -172,6 +207,10 @@ class _Spelled:
     @property
     def is_round(self) -> bool:
         return bool(self._parts) or self._current >= 20
+
+    @property
+    def lacks_ones(self) -> bool:
+        return not self.is_written and self._current >= 20 and self._current % 10 == 0
 
     @property
     def digits(self) -> str:
@@ -300,7 +339,9 @@ def _is_measured(text: str, match: re.Match[str], words: Lexicon) -> bool:
         return True
     around = (text[max(0, match.start() - 12) : match.start()].split()[-1:], text[match.end() :][:16].split()[:1])
     return any(
-        word == "%" or word in words.units or any(place == "currency" for place, _ in words.contrasts.get(word, ()))
+        word == "%"
+        or (word in words.units and word not in words.roles)  # 'in' is an inch, too
+        or any(place == "currency" for place, _ in words.contrasts.get(word, ()))
         for side in around
         for word in side
     )
