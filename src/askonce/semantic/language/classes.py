@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 
-from askonce.semantic.language.lexicon import UNITS_OF_TIME, Lexicon, synonyms
+from askonce.semantic.language.lexicon import COMMON, UNITS_OF_TIME, Lexicon, synonyms
 from askonce.semantic.language.tables import countries
 
 _SPAN = "second|minute|hour|day|night|week|weekend|fortnight|month|quarter|year|annum"
@@ -77,6 +77,7 @@ _PREFIXES = {
     "hk": "HKD",
     "s": "SGD",
 }
+_COMMON = frozenset(COMMON["en"].split())
 _PREFIXED = re.compile(r"\b([A-Za-z]{1,3})(?=\$)")
 _PEOPLES = {"usa": "us", "american": "us", "swede": "swedish", "uk": "british", "english": "british"}
 _ROLES_AFTER = 3
@@ -97,13 +98,19 @@ def word_classes(text: str, tokens: Sequence[str], words: Lexicon) -> Iterable[t
     yield from _shares(spaced)
     yield from _countries(text, tokens, words)
     yield from _counted(tokens, words)
-    for match in _DATA.finditer(text):
-        yield f"data of {match[1]}", "byte" if match[2] else "bit"
+    for one in data_units(text):
+        number, _, unit = one.partition(" ")
+        yield f"data of {number}", unit
     for match in _LABEL.finditer(text):
         if match[2].isupper():
             yield f"letter after {match[1].lower()}", match[2].lower()
     for match in _EDITION.finditer(spaced):
         yield "edition", match[1] or match[2]
+
+
+def data_units(text: str) -> set[str]:
+    """Numbers of bits and of bytes, which only a capital tells apart: 'Mbps' and 'MBps'."""
+    return {f"{match[1]} {'byte' if match[2] else 'bit'}" for match in _DATA.finditer(text)}
 
 
 def _rates(spaced: str) -> Iterable[tuple[str, str]]:
@@ -153,7 +160,7 @@ def _countries(text: str, tokens: Sequence[str], words: Lexicon) -> Iterable[tup
 def _counted(tokens: Sequence[str], words: Lexicon) -> Iterable[tuple[str, str]]:
     """What is counted: '5 bottles' are not '5 boxes'."""
     for at, number in enumerate(tokens):
-        if not number[0].isdigit():
+        if not number[0].isdigit() or (at and _is_currency(tokens[at - 1], words)):
             continue
         for token in tokens[at + 1 : at + 1 + _ROLES_AFTER]:
             if (
@@ -164,11 +171,15 @@ def _counted(tokens: Sequence[str], words: Lexicon) -> Iterable[tuple[str, str]]
                 or token[0].isdigit()
             ):
                 break
-            if token in words.units or any(place == "currency" for place, _ in words.contrasts.get(token, ())):
+            if token in words.units or _is_currency(token, words):
                 break
             if token == "%" or (len(token) > 3 and token.endswith("s") and not token.endswith("ss")):
                 yield from ((f"unit of {number}", one) for one in _alike(token))
                 break
+
+
+def _is_currency(token: str, words: Lexicon) -> bool:
+    return any(place == "currency" for place, _ in words.contrasts.get(token, ()))
 
 
 @cache

@@ -57,7 +57,8 @@ NEGATIONS = {
 
 # Words of one place in a sentence: another one changes what is said. Forms of one word are joined by "=".
 CONTRASTS = {
-    "en": "until=till/after before=prior/after=afterward=afterwards morning/afternoon/evening/night/noon/midnight spring/summer/autumn=fall/winter easter/christmas=xmas/thanksgiving/halloween half=halves/thirds/quarters breakfast/lunch/dinner"
+    "en": "until=till/after before=prior/after=afterward=afterwards hourly/daily/weekly/monthly/quarterly/annual=yearly"
+    "=annually morning/afternoon/evening/night/noon/midnight spring/summer/autumn=fall/winter easter/christmas=xmas/thanksgiving/halloween half=halves/thirds/quarters breakfast/lunch/dinner"
     " ereyesterday/yesterday/today=tonight/tomorrow/overmorrow current=same/last=previous=past/next=following=coming first/last"
     " red/green/blue/yellow/black/white/orange/purple/pink/brown/grey=gray north/south/east/west"
     " northern/southern/eastern/western mother/father/son/daughter/brother/sister/aunt/uncle husband/wife"
