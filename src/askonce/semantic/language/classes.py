@@ -160,11 +160,12 @@ def _countries(text: str, tokens: Sequence[str], words: Lexicon) -> Iterable[tup
 def _counted(tokens: Sequence[str], words: Lexicon) -> Iterable[tuple[str, str]]:
     """What is counted: '5 bottles' are not '5 boxes'."""
     for at, number in enumerate(tokens):
-        if not number[0].isdigit() or (at and _is_currency(tokens[at - 1], words)):
+        if not number[0].isdigit() or ":" in number or (at and _is_currency(tokens[at - 1], words)):
             continue
         for token in tokens[at + 1 : at + 1 + _ROLES_AFTER]:
             if (
                 token == "times"
+                or token in _COMMON
                 or token in UNITS_OF_TIME
                 or token[:-1] in UNITS_OF_TIME
                 or token in words.roles
