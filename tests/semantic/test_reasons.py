@@ -146,7 +146,7 @@ def test_advice_is_on_what_is_in_the_way_now() -> None:
     assert advice is not None and "not sure enough" in advice
 
 
-def test_a_judge_that_fails_often_is_not_said_to_fail_always() -> None:
+def test_the_advice_on_a_judge_that_fails_often_is_not_that_it_always_does() -> None:
     reasons, verdicts = Reasons(), Verdicts()
     reasons.add(b"", "doubtful")
     for number in range(9):

@@ -133,12 +133,12 @@ def _content(token: str, root: str, common: frozenset[str], language: str) -> st
 
 def _without_courtesies(text: str, language: str) -> str:
     sentences: list[str] = []
-    said: set[str] = set()
+    seen: set[str] = set()
     for sentence in SENTENCE.split(text):
         again = AGAIN.sub("", sentence)
-        if again in said and (again != sentence or len(again) > _LONG_SENTENCE):
+        if again in seen and (again != sentence or len(again) > _LONG_SENTENCE):
             continue  # 'In short: …'
-        said.add(again)
+        seen.add(again)
         first, comma, rest = sentence.partition(",")
         if _is_courtesy(sentence, language):
             continue

@@ -119,8 +119,8 @@ def _rates(spaced: str) -> Iterable[tuple[str, str]]:
             every = f"2 {match['span']}"
             yield "rate", _ADVERBS.get(every, every)
         else:
-            said = match["one"] or match["fee"] or match["item"] or match["adverb"]
-            yield "rate", _ADVERBS.get(said, said)
+            value = match["one"] or match["fee"] or match["item"] or match["adverb"]
+            yield "rate", _ADVERBS.get(value, value)
 
 
 def _times(spaced: str) -> Iterable[tuple[str, str]]:
@@ -128,8 +128,8 @@ def _times(spaced: str) -> Iterable[tuple[str, str]]:
         if match["next"]:
             yield "when", f"{_CANONICAL.get(match['next'], match['next'])} {match['span']}"
         else:
-            said = next(value for value in match.groups() if value)
-            yield "when", _CANONICAL.get(said, said)
+            value = next(one for one in match.groups() if one)
+            yield "when", _CANONICAL.get(value, value)
 
 
 def _shares(spaced: str) -> Iterable[tuple[str, str]]:

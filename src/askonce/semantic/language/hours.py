@@ -8,7 +8,7 @@ from functools import cache, partial
 from askonce.semantic.language.lexicon import lexicon
 
 # What is said, where {h} is an hour, and how many minutes after that hour it is.
-_SAID = {
+_WAYS = {
     "en": (
         (r"half past {h}", 30),
         (r"at half {w}", 30),
@@ -151,8 +151,8 @@ def _patterns(language: str) -> tuple[tuple[re.Pattern[str], int], ...]:
     unit = rf"(?P<unit> {_UNIT[language]})?" if language in _UNIT else ""
     before, after = (r"(?<!\w)", r"(?!\w)") if spaced else (r"(?<![\d一二两三四五六七八九十])", "")
     found = []
-    for said, minutes in _SAID.get(language, ()):
-        filled = said.format(h=rf"(?P<hour>\d{{1,2}}|{words}){end}", w=rf"(?P<hour>{words}){end}", u=unit)
+    for way, minutes in _WAYS.get(language, ()):
+        filled = way.format(h=rf"(?P<hour>\d{{1,2}}|{words}){end}", w=rf"(?P<hour>{words}){end}", u=unit)
         found.append((re.compile(f"{before}{filled}{after}"), minutes))
     return tuple(found)
 

@@ -65,8 +65,8 @@ def _days(text: str) -> dict[str, set[str]]:
                 state, at = _OPEN[match[0]], match.end()
             elif match[0] in weekdays and state:
                 excepted = _EXCEPT.search(sentence, at, match.start()) is not None
-                said = {"open": "closed", "closed": "open"}[state] if excepted else state
-                found.setdefault(f"{weekdays[match[0]]}", set()).add(said)
+                which = {"open": "closed", "closed": "open"}[state] if excepted else state
+                found.setdefault(f"{weekdays[match[0]]}", set()).add(which)
     return found
 
 
