@@ -44,6 +44,7 @@ UNITS = {
     "electric": "milliampere ampere volt ohm",
     "frequency": "hertz kilohertz megahertz gigahertz",
 }
+SCALES = (1000, 10**6, 10**9, 10**12)
 CURRENCIES = """
     USD CAD AUD NZD HKD SGD GBP EGP EUR JPY CNY RUB BYN INR PKR LKR NPR CHF XAF XOF SEK ISK NOK DKK CZK PLN HUF
     RON BGN TRY UAH BRL MXN ARS CLP COP PHP UYU KRW ZAR ILS AED MAD SAR QAR KWD TND JOD THB VND IDR MYR NGN
@@ -76,7 +77,32 @@ def cldr(language: str) -> dict[str, Mapping[str, object]]:
             for word in engine.format_number(number, purpose=FormatPurpose.ORDINAL).text_by_ruleset.values():
                 if " " not in word:
                     tables["ordinals"].setdefault(word.replace("\u00ad", ""), number)
-    return {**tables, "units": units(language), "currencies": currencies(language)}
+    return {
+        **tables,
+        "scales": scales(language, engine),
+        "units": units(language),
+        "currencies": currencies(language),
+    }
+
+
+def scales(language: str, engine: RbnfEngine) -> list[dict[str, int]]:
+    """Words that multiply the number before them, and abbreviations that do: 'million', 'Mio'."""
+    formats = Locale.parse(language)._data["compact_decimal_formats"]
+    long, short = {}, {}
+    for width, found in (("long", long), ("short", short)):
+        for count in formats[width].values():
+            for scale in SCALES:
+                pattern = count.get(str(scale))
+                word = re.sub(r"['0\s\u00a0.]", "", str(getattr(pattern, "pattern", pattern or ""))).lower()
+                if len(word) > 1 and word.isalpha():
+                    found.setdefault(word, scale)
+    for number in (2, 5):
+        for scale in (100, *SCALES):
+            for text in engine.format_number(number * scale).text_by_ruleset.values():
+                words = text.replace("\u00ad", "").lower().split()
+                if len(words) == 2:
+                    long.setdefault(words[1], scale)
+    return [long, {word: scale for word, scale in short.items() if word not in long}]
 
 
 def units(language: str) -> dict[str, list[str]]:
@@ -140,6 +166,12 @@ def kind_of(code: str) -> str:
     """A currency's name in English, without its country."""
     head = words_of(Locale.parse("en").currencies[code])[-1]
     return "crown" if head in ("koruna", "krona", "krone", "króna") else head
+
+
+def countries() -> dict[str, str]:
+    """Of whose a currency is, in English: the code of 'norwegian crown'."""
+    names = {code: words_of(Locale.parse("en").currencies[code]) for code in CURRENCIES}
+    return {" ".join((*words[:-1], kind_of(code))): code for code, words in names.items() if len(words) > 1}
 
 
 def ascii_of(word: str) -> str:
@@ -213,6 +245,7 @@ def synonyms(folder: Path) -> list[str]:
 if __name__ == "__main__":
     tables = {language: cldr(language) for language in LANGUAGES}
     tables["codes"] = {code: kind_of(code) for code in CURRENCIES}
+    tables["countries"] = countries()
     lines = [json.dumps(table, ensure_ascii=False, separators=(",", ":")) for table in tables.values()]
     text = "\n".join(f"{language}\t{line}" for language, line in zip(tables, lines, strict=True))
     (FOLDER / "cldr.txt").write_text(text + "\n", encoding="utf-8")

@@ -134,6 +134,27 @@ def test_the_advice_on_a_judge_that_calls_most_different_needs_one(verdict: bool
     assert advice is not None and ("ChatJudge" in advice) is shown
 
 
+def test_advice_is_on_what_is_in_the_way_now() -> None:
+    reasons = Reasons()
+    for reason in (*["new partition"] * 300, *["learning"] * 200):
+        reasons.add(b"", reason)
+    assert "first 200" in (reasons.report(Verdicts(), 0.0)[2] or "")
+    for _ in range(20):
+        reasons.add(b"", "doubtful")
+    counts, _, advice = reasons.report(Verdicts(), 0.0)
+    assert counts == {"new partition": 300, "learning": 200, "doubtful": 20}
+    assert advice is not None and "not sure enough" in advice
+
+
+def test_the_advice_on_a_judge_that_fails_often_is_not_that_it_always_does() -> None:
+    reasons, verdicts = Reasons(), Verdicts()
+    reasons.add(b"", "doubtful")
+    for number in range(9):
+        verdicts.add(True if number < 4 else None, failed=number >= 4)
+    advice = reasons.report(verdicts, 0.0)[2]
+    assert advice is not None and "fails" in advice and "nothing is served" not in advice
+
+
 def test_ignore_is_a_regular_expression() -> None:
     with pytest.raises(ConfigError, match="ignore"):
         semantic(ignore="(")

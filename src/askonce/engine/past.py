@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -73,6 +73,8 @@ def _checked(pairs: Iterable[Any]) -> Sequence[tuple[Any, str]]:
     all_ = list(pairs)
     for pair in all_:
         is_pair = isinstance(pair, (tuple, list)) and len(pair) == 2
+        if is_pair and isinstance(pair[0], Mapping):
+            raise ConfigError("a past request is a prompt or a list of messages, not one message: put it in a list")
         if not (is_pair and pair[0] is not None and isinstance(pair[1], str) and pair[1].strip()):
             raise ConfigError("learn takes pairs of a request and the text of its answer")
     return all_

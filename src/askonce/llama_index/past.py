@@ -10,6 +10,7 @@ from llama_index.core.base.llms.types import ChatMessage, ChatResponse, Completi
 from askonce.cache import Cache
 from askonce.engine.past import learn as learn_past
 from askonce.entries.entry import Answer
+from askonce.llama_index.global_cache import Installation
 from askonce.llama_index.models.answers import pack
 from askonce.llama_index.warming import form_of_plain
 from askonce.semantic.types import LearnReport
@@ -17,11 +18,13 @@ from askonce.semantic.types import LearnReport
 PastRequest = str | Sequence[Mapping[str, Any]]
 
 
-def learn(llm: Any, pairs: Iterable[tuple[PastRequest, str]], cache: Cache, *, compared: int = 2000) -> LearnReport:
+def learn(
+    llm: Any, pairs: Iterable[tuple[PastRequest, str]], cache: Cache | Installation, *, compared: int = 2000
+) -> LearnReport:
     """Store past answers, and teach semantic caching with them, before anything is served.
 
     As `askonce.langchain.learn`: a request is a prompt (`complete`), or messages with ``role`` and ``content``
-    (`chat`).
+    (`chat`). The cache may be what `install` returned.
 
     Raises:
         ConfigError: semantic caching is off, or an argument is wrong.
@@ -34,11 +37,12 @@ def learn(llm: Any, pairs: Iterable[tuple[PastRequest, str]], cache: Cache, *, c
             return pack(CompletionResponse(text=answer), None)
         return pack(ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=answer)), None)
 
-    return learn_past(cache.engine, pairs, lambda request: form_of_plain(llm, request), packed, compared)
+    engine = (cache.cache if isinstance(cache, Installation) else cache).engine
+    return learn_past(engine, pairs, lambda request: form_of_plain(llm, request), packed, compared)
 
 
 async def alearn(
-    llm: Any, pairs: Iterable[tuple[PastRequest, str]], cache: Cache, *, compared: int = 2000
+    llm: Any, pairs: Iterable[tuple[PastRequest, str]], cache: Cache | Installation, *, compared: int = 2000
 ) -> LearnReport:
     """Asynchronous `learn`."""
     import asyncio

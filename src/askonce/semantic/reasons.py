@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +20,10 @@ _MOST = 10_000
 _WATCHED = 20
 """So many requests in a row, nearly all of them with a partition of their own, are one too many."""
 _NEW = 0.9
+_RECENT = 100
+"""Advice is on the latest of these: what was in the way at first says nothing of now."""
+_LEARNED = frozenset(("doubtful", "guard", "budget", "audit"))
+"""Reasons that there are only after learning."""
 
 _ADVICE = {
     "learning": "the first 200 answers are compared before anything is served",
@@ -48,7 +52,8 @@ _PARAMETERS = "The same model and parameters are needed each time"
 _OF_VERDICTS = ("learning", "no candidate", "doubtful", "budget", "audit")
 """What a judge without verdicts may be the reason of."""
 _JUDGE_FAILS = "the judge fails, and nothing is served before it gives verdicts: see the log"
-_JUDGE_UNDECIDED = "the judge gives no verdict on most answers, and nothing is served before it does"
+_JUDGE_OFTEN_FAILS = "the judge fails on most answers, of which nothing is learned: see the log"
+_JUDGE_UNDECIDED = "the judge gives no verdict on most answers, of which nothing is learned"
 _JUDGE_LATE = "the judge has not returned for {:.0f} seconds, and nothing is served before it gives verdicts"
 _DIFFERENT = "the judge calls most candidates different: where they are the same, try `ChatJudge`"
 _LATE_SECONDS = 60.0
@@ -60,6 +65,7 @@ class Reasons:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
+        self._recent: deque[str] = deque(maxlen=_RECENT)
         self._partitions: OrderedDict[bytes, None] = OrderedDict()
         self._latest: list[bool] = []
         self._last: tuple[Mapping[str, Any], str] | None = None
@@ -72,6 +78,7 @@ class Reasons:
         self._of[key] = reason
         with self._lock:
             self._counts[reason] += 1
+            self._recent.append(reason)
 
     def of(self, key: bytes) -> str | None:
         """Why the latest request of this key was not served."""
@@ -100,7 +107,7 @@ class Reasons:
         return new
 
     def report(self, verdicts: Verdicts, comparison_seconds: float) -> tuple[dict[str, int], int, str | None]:
-        """The counts, the number of partitions, and what to do about the most frequent reason.
+        """The counts, the number of partitions, and what to do about the most frequent of the latest reasons.
 
         Args:
             verdicts: of the judge.
@@ -108,7 +115,10 @@ class Reasons:
         """
         with self._lock:
             counts, partitions, different = dict(self._counts), len(self._partitions), self._different
-        worst = max(counts, key=counts.__getitem__, default=None)
+            recent = Counter(self._recent)
+        if not _LEARNED.isdisjoint(recent):
+            del recent["learning"]
+        worst = max(recent, key=recent.__getitem__, default=None)
         if worst is None:
             return counts, partitions, None
         by_judge = _advice_on_judge(verdicts, comparison_seconds) if worst in _OF_VERDICTS else None
@@ -128,7 +138,9 @@ def _advice_on_judge(verdicts: Verdicts, comparison_seconds: float) -> str | Non
     if comparison_seconds >= _LATE_SECONDS:
         return _JUDGE_LATE.format(comparison_seconds)
     if verdicts.undecided > verdicts.same + verdicts.different:
-        return _JUDGE_FAILS if 2 * verdicts.failed > verdicts.undecided else _JUDGE_UNDECIDED
+        if 2 * verdicts.failed <= verdicts.undecided:
+            return _JUDGE_UNDECIDED
+        return _JUDGE_OFTEN_FAILS if verdicts.same + verdicts.different else _JUDGE_FAILS
     return None
 
 

@@ -19,7 +19,7 @@ from llama_index.core.response_synthesizers import get_response_synthesizer
 from llama_index.core.retrievers import BaseRetriever
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 
-from askonce import Cache, Corpus, Semantic
+from askonce import Cache, ConfigError, Corpus, Semantic
 from askonce.llama_index import CachedRetriever, cached, install, learn
 from tests.semantic.faq import NEW, TOPICS, embed, questions, topic_of
 from tests.semantic.test_cache import equal
@@ -194,3 +194,12 @@ def test_the_first_requests_hit_after_learning() -> None:
             hits += reply.additional_kwargs.get("askonce", {}).get("hit") == "semantic"
             cache.flush()
         assert hits > 30
+
+
+def test_what_install_returns_learns_too() -> None:
+    settings = Semantic(FaqEmbedding(), max_error=0.05, judge=equal)
+    with install("memory://", semantic=settings) as handle:
+        report = learn(FaqLLM(), [([{"role": "user", "content": "where is my refund?"}], "It is sent.")], handle)
+        assert report.stored == 1
+        with pytest.raises(ConfigError, match="put it in a list"):
+            learn(FaqLLM(), [({"role": "user", "content": "where is my refund?"}, "It is sent.")], handle)

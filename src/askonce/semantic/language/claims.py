@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from askonce.semantic.language.details import PERSONS
 from askonce.semantic.language.english import (
     AFRAID,
+    AGAIN,
+    CLOSING,
     COURTEOUS,
     COURTESY,
     LIGHT,
@@ -130,8 +132,13 @@ def _content(token: str, root: str, common: frozenset[str], language: str) -> st
 
 
 def _without_courtesies(text: str, language: str) -> str:
-    sentences = []
+    sentences: list[str] = []
+    seen: set[str] = set()
     for sentence in SENTENCE.split(text):
+        again = AGAIN.sub("", sentence)
+        if again in seen and (again != sentence or len(again) > _LONG_SENTENCE):
+            continue  # 'In short: …'
+        seen.add(again)
         first, comma, rest = sentence.partition(",")
         if _is_courtesy(sentence, language):
             continue
@@ -139,7 +146,13 @@ def _without_courtesies(text: str, language: str) -> str:
     return " ".join(sentences) or text
 
 
+_LONG_SENTENCE = 20
+"""Characters: a sentence of so many that stands there twice says nothing new the second time."""
+
+
 def _is_courtesy(part: str, language: str) -> bool:
+    if CLOSING.fullmatch(part.strip(" .!?¡¿。！？")):
+        return True
     if not COURTESY.search(part):
         return False
     if language != "en":

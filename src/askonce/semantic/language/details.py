@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 
+from askonce.semantic.language.classes import data_units
 from askonce.semantic.language.modes import by_word, groups, modes, opposite_scope
 
 _Details = Callable[[str], Iterable[str]]
@@ -62,7 +63,7 @@ _TIME = (
     r"(?:the\s+)?(?:\d|noon|midnight|today|tomorrow|(?:mon|tues|wednes|thurs|fri|satur|sun)day"
     r"|january|february|march|april|june|july|august|september|october|november|december)"
 )
-_BOUND = re.compile(rf"\b(by|before|after|until|till|since)\s+{_TIME}", re.IGNORECASE)
+_BOUND = re.compile(rf"\b(by|before|after|until|till|since|from)\s+{_TIME}", re.IGNORECASE)
 _WORKING_DAYS = re.compile(r"\b(?:business|working)(?= days?\b)")
 PERSONS = {
     language: by_word(words)
@@ -130,6 +131,7 @@ _ANYWHERE: dict[str, _Details] = {
 }
 """What both answers must have alike."""
 _EACH_IN_ITS_WAY: dict[str, _Details] = {
+    "data": data_units,
     "operator": lambda text: set(_OPERATOR.findall(text)),
     "share": lambda text: groups(_SHARES, text.lower().replace("at most", "")),
     "frequency": lambda text: groups(_FREQUENCIES, text.lower()),

@@ -19,6 +19,7 @@ from askonce.semantic.language.reading import (
     contrasts_of,
     stem,
 )
+from askonce.semantic.language.states import state_contradiction
 from askonce.semantic.language.unspaced import characters_differ, is_unspaced
 
 _WORD = re.compile(r"[^\W_]+")
@@ -96,6 +97,8 @@ def _conflict(fresh: AnswerClaims, cached: AnswerClaims) -> str | None:
     one, other = fresh.read, cached.read
     same_words = _words(fresh) == _words(cached)
     if found := contradiction(fresh.core, cached.core, one.language, same_words=same_words):
+        return found
+    if one.language == "en" and (found := state_contradiction(fresh.core, cached.core)):
         return found
     if same_words and (one.negations - other.negations) % 2:
         return "negation"

@@ -9,10 +9,35 @@ from askonce.semantic.language.reading import stem
 COURTESY = re.compile(
     r"\b(?:thanks?|sorry|afraid|unfortunately|worry|worries|hope|glad|happy|welcome|let me know|let us know|feel free"
     r"|anything else|nothing else|no further|of course|sure|certainly|absolutely|(?:good|great) question|apolog\w+|no problem"
-    r"|have a (?:good|great|nice)|best regards|understand|any (?:other|more|further) questions"
+    r"|hesitate|appreciate|as an ai|would you like me|do you want me|can i (?:help|assist)"
+    r"|have a (?:good|great|nice|wonderful|lovely|pleasant|fantastic)|best regards|understand|any (?:other|more|further) questions"
     r"|vielen dank|gerne?|danke|tut mir leid|gracias|lo siento|con gusto|merci|désolée?|je vous en prie|avec plaisir"
     r"|grazie|mi dispiace|prego|obrigad[oa]|lamento|com prazer|bedankt|graag|dziękuję|proszę bardzo|teşekkürler|谢谢|抱歉|감사합니다)\b",
     re.IGNORECASE,
+)
+CLOSING = re.compile(
+    r"(?:das hilft ihnen weiter|ich hoffe,? (?:das|dies) hilft(?: ihnen| dir)?(?: weiter)?|ich hoffe,? das war hilfreich"
+    r"|kann ich (?:ihnen|dir) (?:sonst )?(?:noch )?(?:irgendwie |bei etwas )?(?:weiter)?helfen"
+    r"|(?:bei|wenn sie) weitere[nr]? fragen (?:haben, )?(?:stehe ich|stehen wir) (?:ihnen )?(?:gerne )?zur verfügung"
+    r"|zögern sie nicht, (?:uns|mich) zu (?:kontaktieren|fragen)|haben sie (?:noch )?(?:weitere )?fragen"
+    r"|n'hésitez pas(?: à (?:nous contacter|demander|me demander))?(?: si vous avez (?:d'autres|des) questions)?"
+    r"|j'espère que (?:cela|ça) (?:vous )?(?:aide|aidera|sera utile)|puis-je vous aider (?:avec|pour) autre chose"
+    r"|(?:puedo|le puedo|te puedo) ayudar(?:te|le)? (?:en|con) algo más|espero que (?:te|le) sea (?:útil|de ayuda)"
+    r"|no dude(?:s)? en (?:contactarnos|preguntar)(?: si tiene(?:s)? (?:más )?preguntas)?|espero haber(?:te|le) ayudado"
+    r"|spero (?:che (?:questo )?)?(?:ti |le )?(?:sia utile|sia stato utile|di (?:esserti|esserle) stato utile)"
+    r"|posso aiutar(?:ti|la) (?:con|in) qualcos'altro|espero ter ajudado|espero que (?:isso )?ajude"
+    r"|posso ajudar (?:em|com) (?:mais )?(?:alguma coisa|algo)(?: mais)?|ik hoop dat dit helpt"
+    r"|kan ik (?:u|je) (?:nog )?(?:ergens |met iets anders )?(?:anders )?(?:mee )?helpen|mam nadzieję, że to pomoże"
+    r"|好的|当然(?:可以)?|没问题|感谢您的(?:咨询|提问|来信|耐心等待)|希望(?:这)?(?:对您|能)有?所?帮助(?:到您)?"
+    r"|(?:请问)?(?:您)?还有(?:其他|别的)?(?:什么)?(?:问题|需要(?:帮助)?(?:的)?)吗|如有(?:其他|任何)?(?:问题|疑问)，?(?:请)?随时(?:联系我们|告诉我)"
+    r"|承知(?:いた)?しました|かしこまりました|もちろんです|お問い合わせ(?:いただき)?ありがとうございます"
+    r"|(?:ご参考に|お役に)(?:なれば|立てれば)幸いです|(?:他|ほか)に(?:ご)?(?:質問|不明点)は(?:ございますか|ありますか)"
+    r"|(?:その他|他に)?ご不明な点がございましたら、?お気軽にお問い合わせください)",
+    re.IGNORECASE,
+)
+"""Whole sentences of courtesy in other languages."""
+AGAIN = re.compile(
+    r"^(?:in (?:short|summary|brief)|to sum(?:marize| up)|(?:the )?short answer)[:,] ", re.IGNORECASE
 )
 COURTEOUS = frozenset(
     """
@@ -24,6 +49,8 @@ COURTEOUS = frozenset(
     regard kind this be anyon answer happen helps sooner sorted inform hesitate whenever done matter can will
     would glad get touch time always anytime is able us me hav i we you it that much for to required needed
     anything nothing else side feedback questions concerns wonderful lovely perfect pleasure always
+today appreciate appreciat caused caus ai assistant model language tell explain walk through detail details like
+want pleasant fantastic ahead may might
 """.split()
 )
 # Phrases that say the same in other words; English alone.

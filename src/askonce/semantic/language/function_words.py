@@ -9,6 +9,9 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+from askonce.semantic.language.classes import word_classes
+from askonce.semantic.language.lexicon import lexicon
+
 _MINUS = frozenset("minus moins meno menos min eksi negative".split())
 _NEGATIVE = re.compile(
     r"(?:(?<![\w.,)/-])(?<!\d )[-−] ?|[负負]|零下|マイナス|마이너스 ?|영하 ?)"
@@ -43,7 +46,8 @@ _PARTICLES = {
 }
 _LENDS = re.compile("借[^，。？、向跟]{0,6}给|借给|(?P<borrows>(?:向|跟|找|从)[^，。？]{1,8}借)")
 _TURNING = {
-    "en": r"avoid|unless|(?:all|every\w+|any\w+) but|except(?:ing)?|neither|both|(?:fail|refus)\w* to"
+    "en": r"avoid|prevent(?:s|ed|ing)?|unless|(?:all|every\w+|any\w+) but|except(?:ing)?|neither|both"
+    r"|(?:fail|refus)\w* to"
     r"|stop(?:s|ped|ping)? (?:\w+ )?\w{2,}ing|quit(?:s|ting)? \w{2,}ing",
     "de": r"beiden?|aufhören|außer|ausgenommen",
     "es": r"dej\w+ de|amb[oa]s|excepto|salvo",
@@ -89,6 +93,7 @@ def function_words(
     if language != "en":
         return
     spaced = " ".join(tokens)
+    yield from word_classes(text, tokens, lexicon("en"))
     yield from _where(spaced, common)
     for match in _CHANNEL.finditer(spaced):
         for means in _MEAN.findall(match[1]):
@@ -114,6 +119,8 @@ def _kind(words: str) -> str:
     """What is the same in all forms of a turning word."""
     if words.endswith("ing") and words[:4] in ("stop", "quit"):
         return "stop"
+    if words.startswith("prevent"):
+        return "avoi"
     return "but" if words.endswith(" but") or words.startswith("except") else words[:4]
 
 

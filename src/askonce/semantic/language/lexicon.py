@@ -59,7 +59,7 @@ NEGATIONS = {
 CONTRASTS = {
     "en": "until=till/after before=prior/after=afterward=afterwards hourly/daily/weekly/monthly/quarterly/annual=yearly"
     "=annually morning/afternoon/evening/night/noon/midnight spring/summer/autumn=fall/winter easter/christmas=xmas/thanksgiving/halloween half=halves/thirds/quarters breakfast/lunch/dinner"
-    " yesterday/today=tonight/tomorrow current=same/last=previous=past/next=following=coming first/last"
+    " ereyesterday/yesterday/today=tonight/tomorrow/overmorrow current=same/last=previous=past/next=following=coming first/last"
     " red/green/blue/yellow/black/white/orange/purple/pink/brown/grey=gray north/south/east/west"
     " northern/southern/eastern/western mother/father/son/daughter/brother/sister/aunt/uncle husband/wife"
     " debit/credit/prepaid incoming=inbound=incomming/outgoing=outbound domestic=inland/international=foreign=abroad"
@@ -83,12 +83,12 @@ CONTRASTS = {
     " return/exchange=swap/refund=reimburse/repair=mend pickup=pick=collect/drop=dropoff"
     " all=every=each=entire=whole/some=several=one=single only=just/except teach/learn full=fully/part=partial=partly"
     " joint=shared/single=individual english/german/french/spanish/italian/portuguese/dutch/polish/turkish/chinese/japanese"
-    "/korean/russian/arabic for/against bitcoin/ethereum furnished/unfurnished"
-    " visa/mastercard/amex android/iphone=ios mac=macos/windows/linux row/column",
+    "/korean/russian/arabic for/against tighten/loosen archive/restore=unarchive lock=block=freeze/allow single/double=twofold/triple=threefold/quadruple=fourfold/fivefold hundreds/thousands/millions/billions furnished/unfurnished"
+    " visa/mastercard/amex clockwise/anticlockwise=counterclockwise aunt/niece uncle/nephew android/iphone=ios mac=macos/windows/linux row/column",
     "de": "vor=vorher/nach=nachher=danach aktivier*=einschalt*=freischalt*/deaktivier*=ausschalt*=abschalt* öffn*=geöffnet"
     "=offen=auf/schließ*=geschlossen=zu sperr*=gesperrt=einfrier*/entsperr* erhöh*=anheb*/senk*=verringer*=reduzier*"
-    " kauf*=gekauft/verkauf* send*=gesendet=schick*/empfang*=erhalt* einzahl*/auszahl*=abheb* morgen=morgens/abend*"
-    "/mittag*/nacht* gestern/heute/morgen links/rechts oben/unten eingehend*/ausgehend* inland*=inländisch*/ausland*"
+    " kauf*=gekauft/verkauf* send*=gesendet=schick*/empfang*=erhalt* einzahl*/auszahl*=abheb* morgens/abend*"
+    "/mittag*/nacht* gestern/heute/morgen/übermorgen nachts=nacht/nächst* links/rechts oben/unten eingehend*/ausgehend* inland*=inländisch*/ausland*"
     "=ausländisch*=international* erst*/letzt* dies*/letzt*/nächst* alt*/neu* groß*/klein* billig*/teuer* früh*/spät*"
     " mehr/weniger mindest*/höchst*=maximal* immer/nie=niemals sommer/winter"
     " lad*/entlad* hinzufüg*/entfern*=lösch* anmeld*/abmeld* erlaubt/verboten"
@@ -97,7 +97,7 @@ CONTRASTS = {
     " beginn*=anfang*/ende*=beend* sichtbar/unsichtbar importier*/exportier*",
     "es": "antes/después activ*=habilit*/desactiv*=deshabilit* abr*=abiert*/cerr*=cierr* comprar=compra*/vender=vend*"
     " enviar=envi*/recib* ingres*=deposit*/retir* subir=aument*=sub*/bajar=dismin*=reduc*=baj* bloque*=congel*/desbloque*"
-    "=descongel* mañana/tarde/noche ayer/hoy/mañana izquierda/derecha arriba/abajo entrante*/saliente* nacional*"
+    "=descongel* matutino/tarde/noche ayer/hoy/mañana/pasadomañana izquierda/derecha arriba/abajo entrante*/saliente* nacional*"
     "/internacional*=extranjer* primer*/últim* este=esta/pasad*/próxim* nuev*/viej*=antigu* grande*/pequeñ* barat*/car*"
     " más/menos mínim*/máxim* siempre/nunca añad*=agreg*/elimin*=quit* entrada*/salida* débito/crédito permitid*/prohibid* verano/invierno"
     " públic*/privad* diari*/semanal*/mensual*/anual* conect*/desconect* empez*=inicio/termin*=fin"
@@ -105,21 +105,21 @@ CONTRASTS = {
     " remitente/destinatario instal*/desinstal* suscrib*/cancel* prestar=presta/prestad*",
     "fr": "avant/après activ*=allum*/désactiv*=éteind* ouvr*=ouvert*/ferm* achet*=achat*/vend*=vente* envoy*=envoi*/recev*=reç*"
     " dépos*=dépôt*/retir*=retrait* augment*/diminu*=rédui*=baiss* bloqu*=gel*/débloqu*=dégel* matin*/soir*/après-midi/nuit*"
-    " hier/aujourd'hui/demain gauche/droite haut/bas entrant*/sortant* national*=nationaux/international*=étranger*"
+    " hier/aujourd'hui/demain/surlendemain gauche/droite haut/bas entrant*/sortant* national*=nationaux/international*=étranger*"
     " premi*/derni* ce=cette/dernier=dernière=passé/prochain* nouve*=neuf/ancien*=vieux=vieil* grand*/petit* cher*/bon-marché"
-    " plus/moins minimum=minimal*/maximum=maximal* toujours/jamais ajout*/supprim*=enlev* arrivée*/départ* débit/crédit autoris*=permis*/interdi*"
+    " plus/moins minimum=minimal*/maximum=maximal* toujours/jamais ajout*/supprim*=enlev* arrivée*/départ* arriv*/part=parte=partir=partent=pars=partons=partez débit/crédit autoris*=permis*/interdi*"
     " été/hiver publi*/privé* quotidien*/hebdomadaire*/mensuel*/annuel* connect*/déconnect*"
     " tout=toute=tous=toutes=chaque/quelques=certain*=plusieurs"
     " début*=commenc*/fin=finir=termin* instal*/désinstal* verrouill*/déverrouill* expéditeur/destinataire",
     "it": "prima/dopo attiv*=abilit*/disattiv*=disabilit* apr*=apert*/chiud*=chius* compr*=acquist*/vend* invi*/ricev*"
     " deposit*=vers*/prelev* aument*=alz*/diminu*=abbass*=ridur* blocc*=congel*/sblocc*=scongel* mattin*/pomeriggio/sera*"
-    "/notte ieri/oggi/domani sinistra/destra sopra/sotto entrata=ingresso/uscita nazional*/internazional*=estero prim*/ultim*"
+    "/notte ieri/oggi/domani/dopodomani sinistra/destra sopra/sotto entrata=ingresso/uscita nazional*/internazional*=estero prim*/ultim*"
     " quest*/scors*/prossim* nuov*/vecchi* grand*/piccol* economic*/costos* più/meno minim*/massim* sempre/mai aggiung*/rimuov*=elimin* debito/credito"
     " consentit*=permess*/vietat* estate/inverno pubblic*/privat* giornalier*/settimanal*/mensil*/annual* connett*/disconnett*"
     " tutto=tutta=tutti=tutte=ogni/alcun*=qualche=certi=certe"
     " arriv*/part* inizi*/fine=finisc* instal*/disinstal* in-entrata/in-uscita prestare=presta/prestito",
     "pt": "antes/depois ativ*=habilit*/desativ*=desabilit* abr*=abert*/fech* compr*/vend* envi*/receb* deposit*/sac*=levant*"
-    " aument*/diminu*=reduz* bloque*=congel*/desbloque*=descongel* manhã/tarde/noite ontem/hoje/amanhã esquerda/direita"
+    " aument*/diminu*=reduz* bloque*=congel*/desbloque*=descongel* manhã/tarde/noite ontem/hoje/amanhã/depoisdeamanhã esquerda/direita"
     " entrada*/saída* nacional*=nacionais/internacional*=internacionais=exterior primeir*/últim* est*/passad*/próxim* nov*"
     "/velh*=antig* grande*/pequen* barat*/car* mais/menos mínim*/máxim* sempre/nunca adicion*/remov*=exclu* débito/crédito permitid*/proibid* verão/inverno"
     " públic*/privad* diári*/semanal*/mensal*/anual* conect*/desconect* chegada/partida início/fim=final instal*/desinstal*"
@@ -244,6 +244,8 @@ class Lexicon:
         units: the same for what is a unit or a currency after a number.
         roles: words after which another one has a role of its own.
         prefixes: those that deny.
+        scales: what a word multiplies the number before it with.
+        short_scales: the same for abbreviations, after digits alone.
     """
 
     months: dict[str, int]
@@ -254,6 +256,8 @@ class Lexicon:
     units: dict[str, tuple[tuple[str, str], ...]]
     roles: frozenset[str]
     prefixes: tuple[str, ...]
+    scales: dict[str, int]
+    short_scales: dict[str, int]
 
 
 @cache
@@ -312,6 +316,8 @@ def lexicon(language: str) -> Lexicon:
     months = {word: number for word, number in table.months.items() if word not in _NO_MONTHS or language == "de"}
     weekdays = {word: day for word, day in table.weekdays.items() if len(word) > 1 and word not in _NO_WEEKDAYS}
     months |= {word: number for number, word in enumerate(_MORE_MONTHS.get(language, ()), start=1)}
+    if language == "en":
+        months |= {"sept": 9}
     if language == "tr":
         months |= {"ocak": 1, "mart": 3}
     numbers = {word: number for word, number in table.numbers.items() if word not in _NO_NUMBERS[language]}
@@ -334,4 +340,6 @@ def lexicon(language: str) -> Lexicon:
         table.units,
         frozenset(ROLES.get(language, "").split()),
         tuple(sorted(NEGATIVE_PREFIXES.get(language, "").split(), key=len, reverse=True)),
+        table.scales,
+        table.short_scales,
     )

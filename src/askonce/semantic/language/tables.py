@@ -15,8 +15,25 @@ SIGNS = {
     "€": "euro", "$": "dollar", "£": "pound", "¥": "yen", "₹": "rupee", "₽": "ruble", "₺": "lira", "₩": "won",
     "₪": "shekel", "₴": "hryvnia", "₫": "dong", "฿": "baht", "₦": "naira",
 }  # fmt: skip
+_COINED = {
+    "bitcoin": "bitcoin bitcoins btc",
+    "ether": "ether ethereum eth",
+    "litecoin": "litecoin litecoins ltc",
+    "dogecoin": "dogecoin doge",
+    "tether": "usdt",
+}
+"""Currencies of no country, which CLDR has not."""
 _MORE_CURRENCIES = {
-    "en": {"dollar": "buck bucks", "pound": "sterling quid", "yuan": "rmb renminbi", "ruble": "rouble roubles"},
+    "en": {
+        "dollar": "buck bucks",
+        "pound": "sterling quid",
+        "yuan": "rmb renminbi",
+        "ruble": "rouble roubles",
+        "crown": "crown crowns",
+        "cent": "cent cents",
+        "penny": "penny pennies pence",
+    },
+    "de": {"cent": "cent cents"},
     "es": {"pound": "libra libras"},
     "fr": {"pound": "livre livres"},
     "pt": {"pound": "libra libras"},
@@ -36,6 +53,9 @@ _MORE_UNITS = {
         "volume spoon": "spoon spoons spoonful spoonfuls",
         "electric ampere": "amp amps",
         "length foot": "feet",
+        "digital kilobit": "kbit kbits kbps",
+        "digital megabit": "mbit mbits mbps",
+        "digital gigabit": "gbit gbits gbps",
         "mass kilogram": "kilo kilos",
         "mass microgram": "mcg",
         "mass pound": "lbs",
@@ -72,6 +92,8 @@ class Tables:
         classes: words of a class, such as currencies, each with the class and what it says: another word of the
             class says something else. A ``*`` at the end of a word stands for any ending.
         units: the same for words that are units, or currencies, after a number.
+        scales: what a word multiplies the number before it with.
+        short_scales: the same for abbreviations.
     """
 
     months: dict[str, int]
@@ -79,6 +101,8 @@ class Tables:
     numbers: dict[str, int]
     classes: dict[str, tuple[tuple[str, str], ...]]
     units: dict[str, tuple[tuple[str, str], ...]]
+    scales: dict[str, int]
+    short_scales: dict[str, int]
 
 
 @cache
@@ -94,7 +118,7 @@ def tables(language: str) -> Tables:
     for word, number in table["ordinals"].items():
         if word not in _NO_ORDINALS:
             add(classes, word, "ordinal", f"{number}")
-    for kind, words in _with(table["currencies"], _MORE_CURRENCIES.get(language, {})).items():
+    for kind, words in _with(table["currencies"], _MORE_CURRENCIES.get(language, {}) | _COINED).items():
         for word in words.split():
             for form in {word, word.replace("ł", "l")} - _NO_CURRENCIES:
                 add(units if not form.isascii() and len(form) == 1 else classes, form, "currency", kind)
@@ -111,7 +135,7 @@ def tables(language: str) -> Tables:
                 add(classes, word, kind, name)
                 if language != "en" and len(word) > 3:
                     add(classes, f"{word}*", kind, name)
-    return Tables(table["months"], table["weekdays"], table["numbers"], classes, units)
+    return Tables(table["months"], table["weekdays"], table["numbers"], classes, units, *table["scales"])
 
 
 def _with(some: dict[str, str], more: dict[str, str]) -> dict[str, str]:
@@ -123,6 +147,13 @@ def currency_codes() -> dict[str, str]:
     """The currency of a code of ISO 4217, whichever country's: ``dollar`` of ``CAD``."""
     codes: dict[str, str] = _line("codes")
     return codes
+
+
+@cache
+def countries() -> dict[str, str]:
+    """The code of a currency by its whole name in English: ``NOK`` of ``norwegian crown``."""
+    names: dict[str, str] = _line("countries")
+    return names
 
 
 def _line(name: str) -> dict[str, Any]:
