@@ -6,6 +6,7 @@ import asyncio
 import math
 from array import array
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import httpx2
@@ -13,15 +14,11 @@ import pytest
 import tiktoken
 from langchain_core.embeddings import Embeddings, FakeEmbeddings
 from langchain_openai import OpenAIEmbeddings
-from pydantic import BaseModel
+from pydantic import BaseModel, PrivateAttr
 
 from askonce import AskOnceError, Cache, ConfigError, cache_options
 from askonce.langchain import CachedEmbeddings
 from tests.support.provider import Provider
-
-_LOGS: dict[int, tuple[Any, list[list[str]]]] = {}
-_FAULTS: dict[int, tuple[Any, dict[str, int]]] = {}
-"""The texts that each embedded, and how it fails; beside them, since all that they hold is part of the key."""
 
 
 class Hashing(BaseModel, Embeddings):
@@ -33,23 +30,16 @@ class Hashing(BaseModel, Embeddings):
     api_key: str = "sk-secret"
     calls: list[Any] = []
 
-    @property
-    def faults(self) -> dict[str, int]:
-        """How it fails."""
-        return _FAULTS.setdefault(id(self), (self, {}))[1]
-
-    @property
-    def _log(self) -> list[list[str]]:
-        return _LOGS.setdefault(id(self), (self, []))[1]
+    _log: list[list[str]] = PrivateAttr(default_factory=list)
+    _faults: SimpleQueue[str] = PrivateAttr(default_factory=SimpleQueue)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         self._log.append(list(texts))
-        if self.faults.pop("failures", 0):
+        fault = None if self._faults.empty() else self._faults.get()
+        if fault == "fails":
             raise RuntimeError("overloaded")
-        return [
-            [math.sin(len(text) + at) / 3 for at in range(self.dimensions)]
-            for text in texts[self.faults.get("too_few", 0) :]
-        ]
+        left_out = 1 if fault == "gives too few" else 0
+        return [[math.sin(len(text) + at) / 3 for at in range(self.dimensions)] for text in texts[left_out:]]
 
     def embed_query(self, text: str) -> list[float]:
         self._log.append([f"query: {text}"])
@@ -106,15 +96,14 @@ def test_a_failure_keeps_nothing_of_its_batch_and_loses_nothing(url: str) -> Non
     inner = Hashing()
     cached = CachedEmbeddings(inner, url)
     cached.embed_documents(["a"])
-    inner.faults["failures"] = 1
+    inner._faults.put("fails")
     with pytest.raises(RuntimeError, match="overloaded"):
         cached.embed_documents(["a", "b"])
     cached.embed_documents(["a", "b"])
     assert inner._log == [["a"], ["b"], ["b"]]
-    inner.faults["too_few"] = 1
+    inner._faults.put("gives too few")
     with pytest.raises(AskOnceError, match="gave 1 vectors for 2 texts"):
         cached.embed_documents(["c", "d"])
-    inner.faults.clear()
     cached.embed_documents(["c", "d"])
     assert inner._log[-1] == ["c", "d"]
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from askonce.keys.model_identity import changes_of, record_changes
+from askonce.keys.model_identity import answering, changes_of, record_changes
 from askonce.keys.normal_form import encode
 from askonce.keys.own.bytecode import ANY
 from askonce.keys.own.modules import is_installed
@@ -154,6 +154,7 @@ class CallUnderWay:
     def __enter__(self) -> None:
         """While it lasts, keys that are made of the model leave out what it has changed so far."""
         _under_way.setdefault(id(self._model()), []).append(self)
+        answering.add(id(self._model()))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -177,6 +178,7 @@ class CallUnderWay:
             calls.remove(self)
         if not calls:
             _under_way.pop(id(model), None)
+            answering.discard(id(model))
         for seen, before, _ in [] if failed else self._before:
             for name, one in seen.own.items():
                 if isinstance(one.left, Object) and before.get(name) == one.left:

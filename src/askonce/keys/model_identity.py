@@ -68,6 +68,8 @@ _deriving = threading.RLock()
 _LONGEST = 1.0
 """How many seconds to wait for another thread, which may be gone with a fork."""
 _identities: weakref.WeakSet[RememberedIdentity[Any]] = weakref.WeakSet()
+answering: set[int] = set()
+"""The ids of models that a call is under way of: what their code changes meanwhile is no setting."""
 
 
 def record_changes(model: Any) -> list[OwnChanges]:
@@ -141,10 +143,12 @@ class RememberedIdentity(Generic[T]):
         # One after another: when the first is done, its call begins to count and to log.
         locked = _deriving.acquire(timeout=_LONGEST)
         try:
-            first = self.remembered(model)
+            first, is_answering = self.remembered(model), at in answering
+            if first is not None and first.observed is not None and is_answering:
+                first.observed.record()
             if (
                 first is not None
-                and first is not known
+                and (first is not known or is_answering)
                 and first.fingerprint == fingerprint
                 and (first.observed is None or _is_current(first.observed))
             ):
