@@ -59,3 +59,9 @@ def test_four_times_the_length_takes_far_less_than_sixteen_times_the_work(langua
 
 def test_what_can_be_read_as_endings_in_very_many_ways_is_not_tried_in_all() -> None:
     assert not same("ki" + "ar" * 40 + "q", "ki", "tr")
+
+
+@pytest.mark.parametrize("number", ["7" * 400 + " thousand", "5" + "兆" * 400, "million " * 400, "9" * 400 + "万"])
+def test_a_number_of_any_size_is_read(number: str) -> None:
+    for language in OPENINGS:
+        work(OPENINGS[language], number)

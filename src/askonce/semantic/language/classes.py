@@ -57,7 +57,7 @@ _FACTOR = re.compile(
     r"\bby (half|onethird|twothirds|onequarter|threequarters)\b|\b(two|three|four|five|ten)fold\b"
     r"|\b(double|triple|treble|quadruple|halve)[sd]?\b"
 )
-_DATA = re.compile(r"(\d+(?:\.\d+)?) ?[kKMGT](?:i?(B)|(b))(?:ps|/s|it/s)?\b")
+_DATA = re.compile(r"(?<![\d.])(\d++(?:\.\d++)?) ?[kKMGT](?:i?(B)|(b))(?:ps|/s|it/s)?\b")
 _LABEL = re.compile(
     r"\b(type|model|class|group|grade|gate|zone|block|section|option|hepatitis) ([A-Z]{1,2}\d?)\b", re.I
 )

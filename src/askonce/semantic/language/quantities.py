@@ -33,7 +33,7 @@ _UNIT = re.compile(
 )
 _LARGE_SIGNS = {"m": "million", "mm": "million", "b": "billion", "t": "trillion"}
 _LARGE = re.compile(
-    r"([$€£¥] ?\d+(?:[.,]\d+)*|\b\d+(?:[.,]\d+)*"
+    r"([$€£¥] ?\d++(?:[.,]\d++)*+|(?<![\d.,])\b\d++(?:[.,]\d++)*+"
     r"(?= ?[mbt] (?:dollars|euros|pounds|usd|eur|gbp|users|people|tokens)\b))"
     r" ?(mm?|b|t)\b"
 )
@@ -93,7 +93,9 @@ _KO_NUMBER = re.compile(
     "(?<![가-힣])(?=[일이삼사오육칠팔구십]*[백천만억조])[일이삼사오육칠팔구십백천만억조]++"
     "(?= ?(?:원|명|개|장|권|달러|유로|엔|파운드|위안|번|대|킬로|그램))"
 )
-_SCALED = re.compile("(?<![.,])([0-9]+(?:[.][0-9]+)?)([百千万萬亿億兆]+|[천만억조]+(?![가-힣]*요))")
+_SCALED = re.compile(
+    "(?<![0-9.,])([0-9]{1,15}(?:[.][0-9]{1,9})?)([百千万萬亿億兆]{1,4}|[천만억조]{1,4}(?![가-힣]*요))"
+)
 _HALF = re.compile("半|절반|반값|반년|(?<![가-힣])반(?= |$)")
 _CJK_WEEKDAY = re.compile(r"(?:星期|周|礼拜)([一二三四五六日天])|([月火水木金土日])曜")
 _TURKISH_ENDING = re.compile(
@@ -252,7 +254,7 @@ class _Spelled:
         return True
 
 
-_WRITTEN_NUMBER = re.compile(r"\d+(?:[.,]\d+)?")
+_WRITTEN_NUMBER = re.compile(r"\d{1,15}(?:[.,]\d{1,9})?")
 _SHORT_SCALES = {"k": 1000, "mn": 10**6, "mln": 10**6, "mio": 10**6, "bn": 10**9, "mrd": 10**9}
 """Of every language; what a language has another one for is in its table."""
 _GLUED = frozenset(("de", "nl", "it"))
