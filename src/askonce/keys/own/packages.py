@@ -10,6 +10,7 @@ import ast
 import enum
 import functools
 import importlib.util
+import operator
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -41,19 +42,61 @@ class _Imported(NamedTuple):
 _COMPUTED, _NO_SETTING = "computed", "no setting"
 
 
+class _LookedAt(NamedTuple):
+    """A module's variables when they were looked at last.
+
+    Attributes:
+        values: all that they held.
+        found: those that are set, as far as they cannot change without another value.
+        others: the names of those that can, such as a list.
+    """
+
+    values: tuple[Any, ...]
+    found: dict[Any, Any]
+    others: tuple[Any, ...]
+
+
+_looked_at: dict[str, _LookedAt] = {}
+
+
 def set_in(module: ModuleType) -> dict[Any, Any]:
     """The public variables of a package's module that hold texts, numbers and the like other than by default."""
     written = _source_of(module)
     if written is None:
         return {}
-    return {
-        name: value
-        for name, value in list(vars(module).items())
-        if _is_plain(_kind(value))  # and no proxy, which `isinstance` would load
-        and _has_setting_name(name)
-        and _is_set(name, value, written.variables.get(name))
-        and not is_neutral(name, value)
-    }
+    held = dict(vars(module))
+    known = _looked_at.get(module.__name__)
+    values = tuple(held.values())
+    # A package may have thousands of variables, and this is done for each request.
+    if known is None or len(known.values) != len(values) or not all(map(operator.is_, known.values, values)):
+        known = _looked_at[module.__name__] = _look_at(held, written, values)
+    return known.found | {name: held[name] for name in known.others if _is_set_by_application(name, held, written)}
+
+
+def _look_at(held: dict[str, Any], written: _Written, values: tuple[Any, ...]) -> _LookedAt:
+    names = [name for name, value in held.items() if _is_plain(_kind(value)) and _has_setting_name(name)]
+    found, others = {}, []
+    for name in names:
+        default, kind = written.variables.get(name), _kind(held[name])
+        if kind in _CONTAINERS and not _may_be_set(kind, default):
+            continue
+        if kind in _CONTAINERS or isinstance(default, _Imported):
+            others.append(name)
+        elif _is_set_by_application(name, held, written):
+            found[name] = held[name]
+    return _LookedAt(values, found, tuple(others))
+
+
+def _may_be_set(kind: Any, default: Any) -> bool:
+    """Whether a list or a map can ever be a setting by `_is_set`."""
+    if isinstance(default, _Literal):
+        return kind is dict or bool(default.value) or default.value is None
+    return default is None and kind is dict
+
+
+def _is_set_by_application(name: str, held: dict[str, Any], written: _Written) -> bool:
+    value = held[name]
+    return _is_set(name, value, written.variables.get(name)) and not is_neutral(name, value)
 
 
 def may_set_itself(module: ModuleType, name: str) -> bool:
@@ -93,7 +136,7 @@ def _is_set(name: str, value: Any, default: Any) -> bool:
         return False  # an empty map in place of nothing
     if kind in _COLLECTING and not default.value and default.value is not None:
         return False  # which it collects itself
-    return (kind is not type(default.value) or repr(value) != repr(default.value)) and _is_small(value)
+    return _is_small(value) and (kind is not type(default.value) or repr(value) != repr(default.value))
 
 
 def _is_small(value: Any) -> bool:
