@@ -115,8 +115,9 @@ class CacheEngine:
         self.breaker = breaker = CircuitBreaker(self.store, settings.timeout_seconds)
         self.codec = codec
         self.history = RequestHistory()
+        erased_elsewhere = weakref.WeakMethod(self._erased_elsewhere)  # or a thread would hold the engine
         self._deletions = deletions = SharedDeletions(
-            codec, self.namespace, self.history, clock, self._erased_elsewhere
+            codec, self.namespace, self.history, clock, lambda: (erased_elsewhere() or tuple)()
         )
         self.totals_writer: TotalsWriter | None = None
         if settings.totals:

@@ -345,7 +345,7 @@ class _CodeWalk:
         for name, value in sorted(around.items()):
             if type(value) is not ModuleType:
                 yield from self._variable(name, value, place=place)
-                if isinstance(value, FunctionType):
+                if type(value) is FunctionType:
                     yield from self._package(value.__module__ or "")
             elif is_installed(value.__name__):
                 yield from self._package(value.__name__)
