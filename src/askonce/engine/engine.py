@@ -115,9 +115,8 @@ class CacheEngine:
         self.breaker = breaker = CircuitBreaker(self.store, settings.timeout_seconds)
         self.codec = codec
         self.history = RequestHistory()
-        erased_elsewhere = weakref.WeakMethod(self._erased_elsewhere)  # or a thread would hold the engine
         self._deletions = deletions = SharedDeletions(
-            codec, self.namespace, self.history, clock, lambda: (erased_elsewhere() or tuple)()
+            codec, self.namespace, self.history, clock, _weakly(self._erased_elsewhere)
         )
         self.totals_writer: TotalsWriter | None = None
         if settings.totals:
@@ -901,6 +900,12 @@ def _close(
     if opened is not None:
         breaker.close()  # first, or a call that is still in progress would open the store again
         opened.close()
+
+
+def _weakly(method: Callable[[], object]) -> Callable[[], object]:
+    """A method for threads, which are not to hold the object that it is of."""
+    reference = weakref.WeakMethod(method)
+    return lambda: (reference() or tuple)()
 
 
 @contextlib.contextmanager

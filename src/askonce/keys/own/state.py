@@ -96,13 +96,13 @@ class _Left:
         self.value, self.changes, self.is_log = value, changes, is_log
         self.observed: Observations | None = None
 
-    def is_settled(self) -> bool:
+    def is_volatile(self) -> bool:
         """Whether it is another after each call, such as a log: whatever it is now, the code has left it."""
         return self.changes[0] >= _OFTEN
 
     def is_still(self, value: Any) -> bool:
         """Whether that is what the code left, and no setting that came since."""
-        if self.is_settled():
+        if self.is_volatile():
             return True
         if self.is_log and isinstance(value, frozenset) and isinstance(self.value, frozenset):
             value = value & self.value
@@ -118,7 +118,7 @@ class _Left:
 
     def record(self) -> None:
         """Record what a call has changed of what it holds."""
-        if self.observed is not None and not self.is_settled():
+        if self.observed is not None and not self.is_volatile():
             with self._looking() as found:
                 if found:
                     self.observed.record()
@@ -255,7 +255,7 @@ class Observations:
         for name in changed.keys() & mark.left.keys():
             left = mark.left[name]
             left.changes[0] += 1
-            if not left.is_settled() and self._is_counted(one, name, changed[name][1]):
+            if not left.is_volatile() and self._is_counted(one, name, changed[name][1]):
                 left.changes[0] = _OFTEN
         mark = _marks[id(one.holder), one.is_container] = mark._replace(left=mark.left | new)
         for name, left in new.items() if len(mark.left) <= _MOST_LEFT else ():
