@@ -357,6 +357,24 @@ def test_what_others_change_during_an_answer_is_a_setting() -> None:
     assert others(lambda module: setattr(module, "given", {"tone": "rude"}))
 
 
+def test_what_a_constructor_sets_in_place_of_a_setting_is_a_setting() -> None:
+    for setting in ("Held.tone = tone", "global kind; kind = tone", "self.__dict__ = shared; self.tone = tone"):
+        module = executed(f"""
+            kind, shared = "formal", {{"tone": "formal"}}
+            class Held:
+                tone = "formal"
+                def __init__(self, tone): {setting}
+            class Model:
+                def answer(self): return Held, Held.tone, kind, shared
+        """)
+        with collecting() as observed:
+            code_of(module.Model)
+        module.Model().answer()
+        module.Held("rude")
+        observed.record()
+        assert not observed.is_current(), setting
+
+
 def test_a_header_that_the_code_sets_for_each_request_is_none_of_the_settings() -> None:
     module = executed("""
         import httpx
@@ -496,6 +514,104 @@ FILLED_IN = {
         """,
         "held['tone'] = 'rude'",
     ),
+    "a singleton that `__new__` makes": (
+        """
+        class Held:
+            _made = None
+            def __new__(cls):
+                if cls._made is None:
+                    cls._made = super().__new__(cls)
+                    cls._made.given = {"tone": "formal"}
+                return cls._made
+        def get(): return Held().given["tone"]
+        """,
+        "Held().given.update(tone='rude')",
+    ),
+    "one that is set up at each call": (
+        """
+        class Held:
+            _made = None
+            def __new__(cls):
+                if not cls._made: cls._made = super(Held, cls).__new__(cls)
+                return cls._made
+            def __init__(self):
+                if not hasattr(self, "tone"): self.tone = "formal"
+        def get(): return Held().tone
+        """,
+        "Held().tone = 'rude'",
+    ),
+    "one that its class's name keeps": (
+        """
+        class Held:
+            def __new__(cls):
+                if not hasattr(Held, "made"):
+                    Held.made = super().__new__(cls)
+                    Held.made.tone = "formal"
+                return Held.made
+        def get(): return Held().tone
+        """,
+        "Held.made.tone = 'rude'",
+    ),
+    "one that keeps itself": (
+        """
+        class Held:
+            made = None
+            def __init__(self): self.__class__.made, self.tone = self, "formal"
+        def get():
+            if Held.made is None: Held()
+            return Held.made.tone
+        """,
+        "Held.made.tone = 'rude'",
+    ),
+    "one that keeps itself in a variable": (
+        """
+        made = None
+        class Held:
+            def __init__(self):
+                global made
+                made, self.tone = self, "formal"
+        def get():
+            if made is None: Held()
+            return made.tone
+        """,
+        "made.tone = 'rude'",
+    ),
+    "one for each name": (
+        """
+        class Held:
+            _made = {}
+            def __new__(cls, name):
+                if name not in cls._made:
+                    cls._made[name] = super().__new__(cls)
+                    cls._made[name].tone = "formal"
+                return cls._made[name]
+        def get(): return Held("a").tone
+        """,
+        "Held('a').tone = 'rude'",
+    ),
+    "objects that share their attributes": (
+        """
+        class Held:
+            _shared = {}
+            def __init__(self):
+                self.__dict__ = self._shared
+                if not self._shared: self.tone = "formal"
+        def get(): return Held().tone
+        """,
+        "Held().tone = 'rude'",
+    ),
+    "what a class sets up once": (
+        """
+        class Held:
+            _is_ready, given = False, None
+            def __new__(cls):
+                if not cls._is_ready:
+                    cls.given, cls._is_ready = {"tone": "formal"}, True
+                return super().__new__(cls)
+        def get(): return Held().given["tone"]
+        """,
+        "Held.given = {'tone': 'rude'}",
+    ),
     "a package's variable": (
         "import openai\ndef get(): return openai.chat",
         "openai.base_url = 'http://b'",
@@ -548,6 +664,23 @@ def test_what_the_application_sets_after_a_call_counts(source: str, change: str)
     exec(change, module.__dict__)
     assert not observed.is_current()
     assert read()[0] != before
+
+
+def test_objects_that_code_counts_as_it_makes_them_are_no_setting() -> None:
+    module = executed("""
+        class Held:
+            made = 0
+            def __new__(cls):
+                cls.made += 1
+                return super().__new__(cls)
+        class Model:
+            def answer(self): return Held()
+    """)
+    with collecting() as observed:
+        code_of(module.Model)
+    module.Model().answer()
+    observed.record()
+    assert observed.is_current()
 
 
 def test_what_is_another_after_each_call_is_no_setting() -> None:

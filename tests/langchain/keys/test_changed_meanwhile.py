@@ -187,6 +187,31 @@ def test_what_is_set_in_place_of_what_the_code_filled_in_counts(
     assert cache.stats().hits == 3
 
 
+def test_a_singleton_that_is_made_at_the_first_call_does_not_keep_its_answer_from_the_store(
+    wrap: Callable[[Any], Any], cache: Cache
+) -> None:
+    class Settings:
+        _made: Any = None
+
+        def __new__(cls) -> Any:
+            if cls._made is None:
+                cls._made = super().__new__(cls)
+                cls._made.given = {"tone": "kind"}
+            return cls._made
+
+        given: dict[str, str]
+
+    class Kind(Chat):
+        def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+            return ChatResult(generations=[ChatGeneration(message=message(Settings().given["tone"]))])
+
+    model = wrap(Kind())
+    assert [model.invoke("q").content for _ in range(2)] == ["kind", "kind"]
+    assert (cache.stats().hits, cache.stats().not_stored_reasons) == (1, {})
+    Settings().given.update(tone="rude")
+    assert model.invoke("q").content == "rude"
+
+
 class Counting(Chat):
     _stats: Any = PrivateAttr(default_factory=lambda: {"calls": 0, "tone": "plain"})
 

@@ -9,7 +9,7 @@ from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 _HAS_DOCSTRING = 0x4000000
-# What a constructor sets is a setting; what it counts up (`instances += 1`) is none.
+# What a constructor sets is a setting; what it counts up (`instances += 1`), or fills in, is none.
 _CONSTRUCTORS = frozenset("__init__ __new__ __post_init__ __attrs_post_init__ __setstate__ model_post_init".split())
 _ADDING = frozenset("append appendleft extend extendleft insert add".split())
 _CHANGING = _ADDING | frozenset(
@@ -40,11 +40,13 @@ class OwnChange(NamedTuple):
             ``[]`` for items.
         key: the item that is changed, `ANY` if it is not known which; ``None``: what the path names is assigned.
         grows: it becomes more or less by what is added, as a counter or a log does.
+        fills: that counts only where nothing was there before: a constructor keeps what it makes, as a singleton.
     """
 
     path: tuple[str, ...]
     key: str | None
     grows: bool
+    fills: bool = False
 
 
 _Place = tuple[int, int]
@@ -116,8 +118,18 @@ def changed_in(code: CodeType) -> frozenset[OwnChange]:
     ).changes()
     if code.co_name not in _CONSTRUCTORS:
         return frozenset(found)
-    # Of the object that is being made nothing is a counter.
-    return frozenset(one for one in found if one.path[0] != SELF and (one.grows or one.key is not None))
+    return frozenset(one for one in map(functools.partial(_in_constructor, code.co_name), found) if one is not None)
+
+
+def _in_constructor(name: str, change: OwnChange) -> OwnChange | None:
+    """A change that a constructor makes; of the object that is being made nothing is a counter."""
+    path, key, grows, fills = change
+    if path[0] == SELF and not fills:
+        # The first argument of `__new__` is the class; what is in an object there is of the one that is made.
+        is_of_class = len(path) == 2 if name == "__new__" else path[1:2] == ("__class__",) and len(path) == 3
+        if not is_of_class:
+            return None
+    return change if grows or key is not None else change._replace(fills=True)
 
 
 def _inner(code: CodeType) -> Iterator[CodeType]:
@@ -214,6 +226,8 @@ class _CodeReading:
 
     def _change(self, at: int, line: _Line) -> OwnChange | None:
         name, value = line.name, line.value
+        if name == "STORE_ATTR" and value == "__dict__" and (shared := self._shared(at, line)) is not None:
+            return OwnChange(shared, ANY, grows=False, fills=True)
         if name in ("STORE_ATTR", "DELETE_ATTR"):
             path = (*self._path(line.begin, line.end, within=True), value)
             return OwnChange(path, None, self._grows(at, line, path))
@@ -295,6 +309,15 @@ class _CodeReading:
                 first = next(given, None)
                 return (UNKNOWN,) if first is None else self._path(first.begin, call.end)
         return (UNKNOWN,)
+
+    def _shared(self, at: int, line: _Line) -> tuple[str, ...] | None:
+        """The map that an object has its attributes in from now on; ``None`` if the code does not say which."""
+        before = at - 1
+        while before > 0 and self._lines[before].is_within(line):
+            before -= 1
+        path = self._path(self._lines[before].begin, self._lines[before].end)
+        is_named = len(path) > 1 or path[0].startswith(("global ", "around "))
+        return path if is_named and path[0] != UNKNOWN and ITEM not in path else None
 
     def _grows(self, at: int, line: _Line, path: tuple[str, ...]) -> bool:
         """Whether what is assigned is what was there and something more or less, as with ``+=``."""

@@ -48,12 +48,14 @@ class _Bound(NamedTuple):
         name: of the attribute or the variable; ``None``: of an item in something.
         key: the item; `ANY`; ``None``: the attribute or the variable itself.
         grows: as a counter does.
+        fills: it counts only where nothing was there before.
     """
 
     where: Any
     name: str | None
     key: str | None
     grows: bool
+    fills: bool
 
 
 class OwnChanges:
@@ -81,7 +83,7 @@ class OwnChanges:
 
     def names(self) -> frozenset[str]:
         """The names of all that the code changes, whosever it is."""
-        return frozenset(self._live())
+        return frozenset(name for name, found in self._live().items() if not all(one.fills for one in found))
 
     def is_counter(self, place: Any, path: Path) -> bool:
         """Whether a number is one that the code counts up or down, or adds to a log.
@@ -99,17 +101,18 @@ class OwnChanges:
             return True
         return any(key in live for key, _ in pairs)
 
-    def is_changed(self, place: Any, path: Path, *, added: bool = False) -> bool:
+    def is_changed(self, place: Any, path: Path, *, added: bool = False, filled: bool = False) -> bool:
         """Whether the code assigns what stands there itself, or changes what that holds.
 
         Args:
             place: as of `is_counter`.
             path: as of `is_counter`.
             added: it was not there before, so that it may be of a memo under another name.
+            filled: nothing was there before.
         """
-        if any(True for _ in self._at(place, path)) or _is_computed_once(place, path):
+        if any(filled or not one.fills for one in self._at(place, path)) or _is_computed_once(place, path):
             return True
-        return added and any(one.key == ANY for one in self._live().get(UNKNOWN, ()))
+        return added and any(one.key == ANY and not one.fills for one in self._live().get(UNKNOWN, ()))
 
     def _at(self, place: Any, path: Path) -> Iterable[_Bound]:
         live = self._live()
@@ -175,11 +178,11 @@ def _is_base(one: _Bound, place: Any, path: Path, at: int) -> bool:
 
 
 def _bound(change: OwnChange, read: _Read) -> _Bound:
-    path, key, grows = change
+    path, key, *how = change
     if ITEM in path:
         at = len(path) - path[::-1].index(ITEM)
         if at < len(path):
-            return _Bound(None, path[-1], key, grows)
+            return _Bound(None, path[-1], key, *how)
         path = path[: path.index(ITEM)]
     root, names = path[0], path[1:]
     if root == SELF and read.owner is None:
@@ -187,18 +190,18 @@ def _bound(change: OwnChange, read: _Read) -> _Bound:
     if names:
         holder = _object_of(path[:-1], read)
         if isinstance(holder, ModuleType):
-            return _Bound(id(vars(holder)), names[-1], key, grows)
-        return _Bound(holder, names[-1], key, grows)
+            return _Bound(id(vars(holder)), names[-1], key, *how)
+        return _Bound(holder, names[-1], key, *how)
     kind, _, name = root.partition(" ")
     if kind == "global":
-        return _Bound(id(read.function.__globals__), name, key, grows)
+        return _Bound(id(read.function.__globals__), name, key, *how)
     if kind == "around" and (cell := _cell(read.function, name)) is not None:
-        return _Bound(id(cell), name, key, grows)
+        return _Bound(id(cell), name, key, *how)
     if kind == "argument" and name in defaults_of(read.function):
-        return _Bound(id(read.function), name, key, grows)
+        return _Bound(id(read.function), name, key, *how)
     if root == SELF and read.owner is not None:  # an item of a map or a list of the application's own class
-        return _Bound(read.owner, _OBJECT, key, grows)
-    return _Bound(None, None, key, grows)
+        return _Bound(read.owner, _OBJECT, key, *how)
+    return _Bound(None, None, key, *how)
 
 
 def _object_of(path: Path, read: _Read) -> Any:

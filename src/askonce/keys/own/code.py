@@ -271,7 +271,7 @@ class _CodeWalk:
             is_setter = isinstance(one, FunctionType) and one in by_setter
             while one is not None:
                 if isinstance(one, FunctionType):
-                    is_static = isinstance(value, staticmethod)
+                    is_static = isinstance(value, staticmethod) and name != "__new__"
                     self._methods.setdefault(one, (cls, name, is_setter, is_static))
                 one = getattr(one, "__wrapped__", None)
 

@@ -27,6 +27,9 @@ from askonce.keys.own.packages import may_set_itself, set_in
 _MOST_MARKS = 10_000
 _SCALARS = (str, bytes, bool, int, float, type(None))
 
+UNSET: Any = object()
+"""What a context variable holds that is not set."""
+_MISSING: Any = object()
 Content = dict[Any, Any] | tuple[Any, ...] | frozenset[Any]
 
 
@@ -57,14 +60,16 @@ class Observed(NamedTuple):
         mark = _marks.get((id(self.holder), self.is_container)) if _marks else None
         return content if mark is None else _effective(content, mark, self.holder, self.names)
 
-    def is_changed(self, changes: OwnChanges, name: Any, *, added: bool = False) -> bool:
+    def is_changed(self, changes: OwnChanges, name: Any, before: Any = UNSET) -> bool:
         """Whether the code changes what it holds under a name itself; ``None``: anything in it."""
         if isinstance(self.holder, LruCached):
             return True
         if isinstance(self.holder, ModuleType) and isinstance(name, str) and may_set_itself(self.holder, name):
             return True
         place, path = self.where(name)
-        return path is None or changes.is_changed(place, path, added=added and self.is_container)
+        added = before is _MISSING and self.is_container
+        is_empty = before is _MISSING or before is None or before is False
+        return path is None or changes.is_changed(place, path, added=added, filled=is_empty)
 
     def where(self, name: Any) -> tuple[Any, Path | None]:
         """Where that stands which it holds under a name, as `OwnChanges` has it."""
@@ -157,9 +162,6 @@ class _Mark(NamedTuple):
     added: list[int]
 
 
-UNSET: Any = object()
-"""What a context variable holds that is not set."""
-_MISSING: Any = object()
 LruCached: Any = type(functools.lru_cache(len))
 _ARGUMENTS = 0x04 | 0x08
 _OFTEN = 2
@@ -299,7 +301,7 @@ class Observations:
             before, after = held.get(name, _MISSING), now.get(name, _MISSING)
             if before is after or _is_equal(before, after) or isinstance(after, (FunctionType, type)):
                 continue
-            if one.is_changed(self.changes, name, added=before is _MISSING):
+            if one.is_changed(self.changes, name, before):
                 changed[name] = before, after
         return changed
 
