@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from askonce import Cache, cache_options
 from askonce.cli.app import app
@@ -145,6 +145,52 @@ def test_nothing_is_stored_beside_what_other_keys_encrypt(tmp_path: Path, monkey
     assert open_store(encrypted).size("default").entries == 0
     monkeypatch.setenv("ASKONCE_ENCRYPTION_KEYS", KEY.hex())
     assert CliRunner().invoke(app, ["import", str(file), "--store", encrypted]).exit_code == 0
+
+
+def test_an_application_that_does_not_encrypt_is_imported_beside_one_that_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, new, file = f"sqlite:///{tmp_path}/a.db", f"sqlite:///{tmp_path}/b.db", tmp_path / "entries"
+
+    def import_(*more: str, to: str = url) -> Result:
+        return CliRunner().invoke(app, ["import", str(file), "--store", to, *more])
+
+    with Cache(url, namespace="plain 1") as cache, cache_options(namespace="tenant"):
+        Application(cache).answer("why?")
+    own = ["--store", url, "--namespace", "plain 1"]
+    assert CliRunner().invoke(app, ["export", str(file), *own]).exit_code == 0
+    for one in (url, new):
+        with Cache(one, namespace="secret", encryption_keys=[KEY]) as cache:
+            Application(cache).answer("why?")
+    assert import_().exit_code == 0  # a tenant lies open there
+    CliRunner().invoke(app, ["clear", "--yes", *own])
+    with Cache(url, namespace="plain 1") as cache, cache_options(namespace="tenant"):
+        cache.clear()
+    assert import_().exit_code == 0
+    with Cache(url, namespace="plain 1") as cache, cache_options(namespace="tenant"):
+        assert Application(cache).answer("why?") == "exact: why?!"
+    open_store(new).put("another", [Record(b"k", b"v")])
+    refused = str(import_(to=new).exception)
+    assert "namespace 'plain 1' of sqlite" in refused and "--unencrypted" in refused
+    assert open_store(new).size("plain%201/tenant").entries == 0
+    assert import_("--unencrypted", to=new).exit_code == 0
+    assert open_store(new).size("plain%201/tenant").entries == 1
+    monkeypatch.setenv("ASKONCE_ENCRYPTION_KEYS", KEY.hex())
+    assert "has keys" in str(import_("--unencrypted", to=new).exception)
+    assert import_(to=new).exit_code == 0
+
+
+def test_an_encrypted_application_is_not_taken_for_an_open_one(tmp_path: Path) -> None:
+    plain, encrypted, file = f"sqlite:///{tmp_path}/a.db", f"sqlite:///{tmp_path}/b.db", tmp_path / "entries"
+    for url, keys in ((plain, []), (encrypted, [KEY])):
+        with Cache(url, namespace="app", encryption_keys=keys) as cache, cache_options(namespace="tenant"):
+            Application(cache).answer("why?")
+    assert CliRunner().invoke(app, ["export", str(file), "--store", plain, "--namespace", "app"]).exit_code == 0
+    for other in ("default", "app:totals", "application", "app2/tenant"):
+        open_store(encrypted).put(other, [Record(b"k", b"v")])
+        done = CliRunner().invoke(app, ["import", str(file), "--store", encrypted])
+        assert "is encrypted with keys that ASKONCE_ENCRYPTION_KEYS does not have" in str(done.exception), other
+    assert "app/tenant" not in open_store(encrypted).namespaces()
 
 
 def test_an_export_of_nothing_loses_no_file(tmp_path: Path) -> None:

@@ -100,6 +100,12 @@ def test_tenants_are_named_as_the_application_named_them(folder: Path) -> None:
     assert "%2F" not in shown and "%25" not in shown
 
 
+def test_what_rows_may_be_is_named(folder: Path) -> None:
+    for command in ("stats", "top"):
+        shown = askonce(folder, command, "--by", "color").stderr
+        assert "'color' is none of hour, day, layer, model, tenant, tag" in shown and "Value error" not in shown
+
+
 def test_a_wrong_name_in_the_table_comes_before_a_missing_store(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[tool.askonce]\nstoer = "sqlite:///cache.db"\n')
     done = askonce(tmp_path, "ls", "--store", "sqlite:///cache.db")

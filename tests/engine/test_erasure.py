@@ -204,6 +204,47 @@ def test_a_text_is_found_however_its_letters_are_written(cache: Cache, typed: st
     assert has(cache, "of nobody")
 
 
+SAME = [
+    ("Anna Weiß", "ANNA WEISS"), ("ANNA WEISS", "Anna Weiß"), ("ANNA WEIẞ", "anna weiß"),
+    ("İpek Şahin", "ipek şahin"), ("ipek şahin", "İPEK ŞAHİN"), ("Işık", "IŞIK"), ("νίκος", "ΝΊΚΟΣ"),
+    ("Anna\nWeber", "Anna Weber"), ("Anna\u00a0Weber", "Anna Weber"), ("Anna  \t Weber", "anna weber"),
+    ("Anna Weber", "Anna\n Weber "), ("Anna\r\nWeber", "Anna Weber"), ("So\ufb01a Berg", "Sofia Berg"),
+    ("\uff21\uff4e\uff4e\uff41 Weber", "Anna Weber"), ("Char\u00adlotte", "Charlotte"), 
+    ("Anna 😀 Weber", "ANNA 😀 WEBER"),
+    ("Zoe\u0308 A\u030angström", "ZOË ÅNGSTRÖM"), ("of C:\\new\\name", "c:\\NEW\\name"), ("\u01c4ak", "džak"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("written", "typed"), SAME)
+def test_a_text_is_found_however_it_was_set(written: str, typed: str) -> None:
+    with Cache("memory://", store_requests=True) as cache:
+        encoded = json.dumps({"said": written})
+        answers = [
+            f"It was {written}.",
+            f"{written}!",
+            encoded,
+            json.dumps({"arguments": encoded}),
+            f"so: {encoded}",
+        ]
+        for number, one in enumerate(answers):
+            answer(cache, f"{number}?", one)
+        answer(cache, f"Was it {written}?", "no")
+        for number, parts in enumerate(({"a": written, "b": 129}, ["x", written, 0x87], [written] * 3)):
+            request = cache.engine.request("answer", lambda number=number: NormalForm({"question": number}))
+            assert request is not None
+            payload = msgspec.msgpack.encode(parts)
+            cache.engine.answer(request, lambda payload=payload: payload, lambda data: Answer(data))
+        answer(cache, "of nobody", OTHER)
+        assert cache.erase(text=typed).total == len(answers) + 4
+        assert has(cache, "of nobody")
+
+
+@pytest.mark.parametrize("nothing", ["\u200b", "\u00ad\ufeff"])
+def test_a_text_that_nobody_sees_is_in_nothing(cache: Cache, nothing: str) -> None:
+    answer(cache, "in lines?", f"some{nothing}thing")
+    assert cache.erase(text=nothing).total == 0
+
+
 @pytest.mark.parametrize("question", ["Is Jane DOE “ill”?", "is jane doe ill"])
 @pytest.mark.parametrize("store_requests", [True, False])
 def test_a_question_to_a_retriever_is_found_as_it_was_typed(
@@ -501,6 +542,43 @@ def test_other_caches_that_have_the_name_are_reported(url: str, namespace: str) 
         assert cache.erase(tenant=MARKER).total == 1
     with Cache(url, namespace=namespace, timeout_seconds=20) as cache:
         assert cache.erase(tenant=MARKER).elsewhere == []
+
+
+@pytest.mark.parametrize("kind", ["tenant", "tag"])
+def test_what_other_caches_have_in_the_open_is_reported_by_an_encrypted_one(
+    url: str, namespace: str, kind: str
+) -> None:
+    other, keys, name = f"{namespace} 1", [b"k" * 32], f"of {namespace}"
+    with Cache(url, namespace=other, timeout_seconds=20) as cache, cache_options(namespace=name, tags=[name]):
+        answer(cache, "why?", OTHER)
+    with Cache(url, namespace=other, timeout_seconds=20) as cache:
+        for one in cache.store.namespaces():
+            if one.startswith(other.replace(" ", "%20")) and not one.endswith(":totals"):
+                cache.store.erase({one: None})
+    with Cache(url, namespace=namespace, timeout_seconds=20, encryption_keys=keys) as cache:
+        with cache_options(namespace=name, tags=[name]):
+            answer(cache, "why?", OTHER)
+        report = cache.erase(tenant=name) if kind == "tenant" else cache.erase(tag=name)
+        assert report.elsewhere == [other]
+        assert report.total == 1
+
+
+def test_an_encrypted_cache_erases_what_it_had_in_the_open_before(
+    url: str, namespace: str, stored: Callable[[str], bool]
+) -> None:
+    for keys in ([], [b"k" * 32]):
+        with Cache(url, namespace=namespace, timeout_seconds=20, encryption_keys=keys) as cache:
+            with cache_options(namespace="hers"):
+                answer(cache, "why?", MARKER)
+            answer(cache, "of nobody", OTHER)
+    assert stored(MARKER)
+    with Cache(url, namespace=namespace, timeout_seconds=20, encryption_keys=[b"k" * 32]) as cache:
+        report = cache.erase(text=MARKER)
+        assert report.total == 2 and not report.unreadable
+        assert has(cache, "of nobody")
+    assert not stored(MARKER)
+    with Cache(url, namespace=namespace, timeout_seconds=20) as cache:
+        assert has(cache, "of nobody")
 
 
 def test_what_to_erase_is_named_once(cache: Cache) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from urllib.parse import unquote
 
 from askonce.cache import Cache, check_settings
 from askonce.cli.common import err, usage
@@ -144,19 +145,36 @@ def check_readable(cache: Cache) -> None:
         check_keys(cache)
 
 
-def check_writable(cache: Cache) -> None:
-    """Raise where what is stored now would lie open beside what is encrypted.
+def check_writable(cache: Cache, base: str | None = None, hint: str = "") -> None:
+    """Raise where what is stored now would, or might, lie open beside what the same application has encrypted.
+
+    Args:
+        cache: over the store.
+        base: the namespace that is written to, or whose tenants are; ``None`` for the cache's own.
+        hint: what else to do, for the error.
 
     Raises:
         ConfigError: all that the store has is encrypted with other keys; or something is, there are no keys, and
-            the cache's own namespace has nothing that lies open.
+            neither the namespace nor a tenant of it lies open: nobody sees without its key whether it is encrypted.
     """
-    is_open = not isinstance(cache.store, SealedStore) and cache.namespace not in cache.store.namespaces()
-    if not has_readable(cache) or (is_open and unknown_namespaces(cache.store)):
-        raise ConfigError(
-            f"{redact(cache.store.url)} is encrypted with keys that {KEYS_VARIABLE} does not have: nothing was "
-            "stored"
-        )
+    store, base = cache.store, base or cache.engine.namespace
+    what = redact(store.url)
+    if isinstance(store, SealedStore) or all(map(is_sealed_name, store.namespaces())):
+        if has_readable(cache):
+            return
+    elif not unknown_namespaces(store) or _lies_open(store, base):
+        return
+    else:
+        what = f"namespace {unquote(base)!r} of {what}, as far as can be seen without keys,"
+    raise ConfigError(f"{what} is encrypted with keys that {KEYS_VARIABLE} does not have: nothing was stored{hint}")
+
+
+def _lies_open(store: Store, base: str) -> bool:
+    """Whether a store has a namespace, or one of its tenants, under its name."""
+    from askonce.engine.erasure import is_state
+
+    names = (one for one in store.namespaces() if one == base or one.startswith(f"{base}/"))
+    return any(one == base or not is_state(store, one, base) for one in names)
 
 
 def note_other_keys(cache: Cache) -> int:

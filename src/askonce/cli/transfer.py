@@ -36,6 +36,7 @@ from askonce.storage.portable import Import, export_entries
 from askonce.stores import redact
 from askonce.stores.configured import KEYS_VARIABLE, encryption_keys
 
+_HINT = "; with --unencrypted they are, if the application does not encrypt"
 File = Annotated[str, typer.Argument(help="The file; '-' for standard output or input.", show_default=False)]
 
 
@@ -96,15 +97,26 @@ def _written(path: Path, to_standard_output: bool) -> Iterator[BinaryIO]:
                 os.unlink(temporary)
 
 
-def import_(file: File, store: StoreUrl = None, as_json: AsJson = False) -> None:
+def import_(
+    file: File,
+    store: StoreUrl = None,
+    unencrypted: Annotated[
+        bool, typer.Option("--unencrypted", help="Store them as they are, beside what other keys encrypt.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Store the entries of a file that `askonce export` wrote, in the namespaces that they had."""
     with _read(file) as opened, progress("importing", None, quiet=as_json) as done:
-        reading = Import(opened, Codec(encryption_keys()))
+        keys = encryption_keys()
+        if keys and unencrypted:
+            raise ConfigError(f"--unencrypted: {KEYS_VARIABLE} has keys, with which everything is encrypted")
+        reading = Import(opened, Codec(keys))
         batches = reading.batches()
         first = next(batches, None)
         if first is not None:  # or a file that holds nothing would make a new store
             with opened_cache(store, None, new=True) as cache:
-                check_writable(cache)
+                for base in () if unencrypted else sorted({name.partition("/")[0] for name in first}):
+                    check_writable(cache, base, "" if keys else _HINT)
                 reading.into(cache.store, chain([first], batches), progress=done)
     imported = reading.done
     if as_json:

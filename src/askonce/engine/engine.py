@@ -683,7 +683,7 @@ class CacheEngine:
 
     def erase(self, target: Target, progress: Callable[[int], object] | None = None) -> ErasureReport:
         """See `Cache.erase`."""
-        from askonce.engine.erasure import Eraser, erased_names
+        from askonce.engine.erasure import Eraser, erased_names, together
         from askonce.storage.sealed_store import SealedStore, unknown_namespaces
 
         names, log = erased_names(target), self._deletions.log
@@ -693,10 +693,11 @@ class CacheEngine:
         if self.totals_writer is not None:
             self.totals_writer.forget(names)
         report = Eraser(self.store, self.codec, self.namespace, target, progress).erase(self.settings.access_log)
-        if isinstance(self.store, SealedStore):  # a tracker of prefixes names its namespaces in the open
-            named = Eraser(self.store.unsealed, self.codec, self.namespace, target, progress).erase(None)
-            report.learned |= named.learned
-            report.logs += named.logs
+        if isinstance(
+            self.store, SealedStore
+        ):  # trackers of prefixes and routers name their namespaces in the open
+            in_the_open = Eraser(self.store.unsealed, self.codec, self.namespace, target, progress)
+            report = together(report, in_the_open.erase(self.settings.access_log))
             self.store.store_names(report.logs)
         if log in report.logs or report.total:  # who has not read it yet, or has read an entry since, is to know
             self.store.log_append(log, self._deletions.erasure(names))

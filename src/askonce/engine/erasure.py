@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 from urllib.parse import quote, unquote
@@ -56,8 +57,8 @@ class Target(msgspec.Struct, frozen=True):
         source: the id of a document: what was found in it or made from it, and embeddings of its texts, as far as
             these were found.
         tag: what has it.
-        text: what contains it, in capitals or not, also as a number, a date or another value that is spelled like
-            it, or was made from a request of which one text or number equals it.
+        text: what contains it, whatever its capitals, Unicode form and white space; also as a number, a date or
+            another value that is spelled like it; or was made from a request of which one text or number equals it.
 
     Raises:
         ConfigError: none or several are given, or one is no name.
@@ -119,6 +120,20 @@ class ErasureReport(msgspec.Struct):
         return sum(self.entries.values())
 
 
+def together(report: ErasureReport, other: ErasureReport) -> ErasureReport:
+    """What two erasures of one target deleted, from different namespaces of one store."""
+    return ErasureReport(
+        report.what,
+        entries=dict(Counter(report.entries) + Counter(other.entries)),
+        learned=dict(Counter(report.learned) + Counter(other.learned)),
+        logs=[*report.logs, *other.logs],
+        accesses=report.accesses + other.accesses,
+        files=[*report.files, *other.files],
+        unreadable=report.unreadable + other.unreadable,
+        elsewhere=sorted({*report.elsewhere, *other.elsewhere}),
+    )
+
+
 class Eraser:
     """Erases one target from the namespaces of one cache.
 
@@ -134,6 +149,7 @@ class Eraser:
         self, store: Store, codec: Codec, base: str, target: Target, progress: Callable[[int], object] | None = None
     ) -> None:
         self._store, self._codec, self._base, self._target = store, codec, base, target
+        self._open = Codec()
         self._progress = progress or (lambda count: None)
         self._gone = "/".join((base, *(quote(one, safe="") for one in target.tenant))) if target.tenant else ""
         self._spellings = spellings(target.text or target.source or "")
@@ -143,7 +159,7 @@ class Eraser:
         self._back: dict[str, list[Record]] = {}
         self._keys: set[bytes] = set()
         self._of_source: set[bytes] = set()  # the digests of its texts
-        self._within: set[bytes] = set()  # the spellings of its long ones
+        self._within: set[str] = set()  # the spellings of its long ones
         self.report = ErasureReport(target.what)
 
     def erase(self, access_log: str | os.PathLike[str] | None) -> ErasureReport:
@@ -195,10 +211,11 @@ class Eraser:
         """The namespace of another cache, if a namespace of its has the name that is erased."""
         base = re.split("[/:]", name, maxsplit=1)[0]
         if name == totals_namespace(base):
-            records, names = TotalsRecords(self._codec, base), erased_names(self._target)
-            with contextlib.suppress(CodecError):
-                if any(records.without(one, names) is not one for one in self._records(name)):
-                    return unquote(base)
+            names = erased_names(self._target)
+            for record in self._records(name):
+                with contextlib.suppress(CodecError):
+                    if TotalsRecords(self._codec_of(record.value), base).without(record, names) is not record:
+                        return unquote(base)
         tenant = base + self._gone[len(self._base) :]
         is_tenant = tenant != base and (name == tenant or name.startswith((f"{tenant}/", f"{tenant}:")))
         return unquote(base) if is_tenant else None
@@ -265,11 +282,15 @@ class Eraser:
 
     def _entry(self, place: Place, record: Record, *, again: bool = False) -> Entry | None:
         try:
-            return self._codec.decode(record.value, bound_to=place.bound_to)
+            return self._codec_of(record.value).decode(record.value, bound_to=place.bound_to)
         except CodecError:
             if not self._covers(place.namespace) and not again:
                 self.report.unreadable += 1
             return None
+
+    def _codec_of(self, data: bytes) -> Codec:
+        """What opens stored data: what lies open in the store of an encrypted cache is searched as well."""
+        return self._open if self._open.has_key_of(data) else self._codec
 
     def _concerns(self, entry: Entry) -> bool:
         target, sources = self._target, [one for source in entry.sources for one in source.ids]
@@ -339,11 +360,11 @@ class Eraser:
 
     def _search_totals(self, name: str) -> None:
         """What was counted of it stays, without its name."""
-        records, names = TotalsRecords(self._codec, self._base), erased_names(self._target)
+        names = erased_names(self._target)
 
         def without(record: Record) -> Record:
             try:
-                return records.without(record, names)
+                return TotalsRecords(self._codec_of(record.value), self._base).without(record, names)
             except CodecError:
                 self.report.unreadable += 1
                 return record
@@ -405,15 +426,15 @@ class Eraser:
 
     def _body(self, data: bytes, name: str) -> bytes | None:
         """What an encoded value contains; ``None`` if it is none."""
-        log = name.encode()
+        log, codec = name.encode(), self._codec_of(data)
         for bound_to in (b"", *(kind.encode().ljust(16)[:16] + log + b" " for kind in _KINDS)):
             with contextlib.suppress(CodecError):
-                return self._codec.decode(data, bound_to=bound_to).payload
+                return codec.decode(data, bound_to=bound_to).payload
         return None
 
     def _pruned(self, name: str, record: Record) -> Record:
         """A record without what it has of the answers that go, if it is a snapshot; otherwise as it is."""
-        journal = Journal(self._codec, name)
+        journal = Journal(self._codec_of(record.value), name)
         try:
             snapshot = journal.read(record.value, Snapshot)
         except CodecError:

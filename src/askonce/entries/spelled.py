@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from askonce.entries.values import revived
-from askonce.keys.request_texts import number_of
+from askonce.keys.request_texts import folded_text, number_of
 
 _LONGEST_BYTES = 32
 """Longer ones are no ids."""
@@ -33,10 +33,10 @@ def is_spelled_in(text: str, data: bytes) -> bool:
         value = decoded(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return False
-    part, number = text.strip().casefold(), number_of(text)
+    part, number = folded_text(text), number_of(text)
     for spelled in _spellings(value):
         if isinstance(spelled, str):
-            if part in spelled.casefold():
+            if part and part in folded_text(spelled):
                 return True
         elif number is not None and number_of(spelled) == number:
             return True

@@ -7,6 +7,7 @@ was made from one can be deleted although no request is stored.
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
@@ -21,6 +22,10 @@ DIGEST = 8
 _MOST_TEXTS = 512
 _NO_TEXTS = frozenset({"model", "version", "kind", "role", "type"})
 """What says how a request is made, and not what it says."""
+_UNSEEN = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
+"""Where a line may break, and where letters join: nobody sees them."""
+_ESCAPE = re.compile(r'\\+(?:u([0-9a-fA-F]{4})|([nrtbf"/\\]))')
+_BLANKS = dict.fromkeys("nrtbf", " ")
 
 
 def digest_of_text(text: str) -> bytes:
@@ -87,19 +92,43 @@ def _texts(value: Any) -> Iterator[str]:
         yield from _texts(msgspec.json.decode(value))
 
 
-def folded(data: bytes) -> bytes:
-    """Stored data without the difference between capitals and small letters."""
-    return data.decode("utf-8", "surrogateescape").lower().encode("utf-8", "surrogateescape")
+def folded(data: bytes) -> str:
+    """Stored data as a reader compares it, to search it for `spellings`; what JSON escapes is there twice."""
+    text = data.decode("utf-8", "surrogateescape")
+    if "\\" in text:
+        text = f"{text}\0{_unescaped(text)}"
+    return folded_text(text)
 
 
-def spellings(text: str) -> tuple[bytes, ...]:
-    """The bytes by which a text may stand in `folded` data: its Unicode forms, as they are and within JSON."""
+def folded_text(text: str) -> str:
+    """A text without what a reader does not tell apart: capitals, Unicode forms, white space."""
+    if text.isascii():
+        return " ".join(text.lower().split())
+    # Not composed: the last letter would join with an accent that happens to follow in stored data.
+    text = unicodedata.normalize("NFKD", _UNSEEN.sub("", text)).casefold()
+    text = unicodedata.normalize("NFKD", text).replace("i\u0307", "i").replace("\u0131", "i")  # Turkish i and I
+    return " ".join(text.split())
+
+
+def spellings(text: str) -> tuple[str, ...]:
+    """How a text may stand in `folded` data: as it is, and within JSON."""
     cases = {text, text.lower(), text.upper(), text.title()}  # within JSON, letters may be numbers
     forms = {unicodedata.normalize(form, one) for one in cases for form in ("NFC", "NFD")} | cases
     written = {_in_json(one, ascii) for one in forms for ascii in (False, True)}
     within = {_in_json(one, ascii) for one in written for ascii in (False, True)}  # a tool call's arguments
-    return tuple({one.lower().encode("utf-8", "surrogatepass") for one in forms | written | within})
+    as_stored = (one.encode("utf-8", "surrogatepass") for one in forms | written | within)
+    found = {folded_text(one.decode("utf-8", "surrogateescape")) for one in as_stored}
+    return tuple(found - {""})  # which is in everything
 
 
 def _in_json(text: str, ascii: bool) -> str:
     return json.dumps(text, ensure_ascii=ascii)[1:-1]
+
+
+def _unescaped(text: str) -> str:
+    found = _ESCAPE.sub(_meant, text)
+    return found.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")  # pairs are one letter
+
+
+def _meant(escape: re.Match[str]) -> str:
+    return chr(int(escape[1], 16)) if escape[1] else _BLANKS.get(escape[2], escape[2])

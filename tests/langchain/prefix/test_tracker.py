@@ -171,6 +171,15 @@ def test_a_model_of_another_package_is_tracked_by_the_rules_that_are_declared_fo
     assert 0 < diagnoses[1].predicted_read_tokens <= diagnoses[1].read_tokens == 2400
 
 
+def test_a_tracker_is_closed_at_the_end_of_its_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[bool] = []
+    tracker = PrefixTracker()
+    monkeypatch.setattr(tracker.core, "close", lambda: closed.append(True))
+    with tracker as entered:
+        assert entered is tracker and not closed
+    assert closed == [True]
+
+
 def test_a_failing_tracker_does_not_fail_the_call(
     provider: Provider, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib import import_module
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Unpack
 from uuid import UUID
 
@@ -121,6 +122,14 @@ class PrefixTracker(BaseCallbackHandler):
     def close(self) -> None:
         """See `askonce.prefix.PrefixTracker.close`."""
         self.core.close()
+
+    def __enter__(self) -> PrefixTracker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def middleware(self) -> AgentMiddleware[Any, Any, Any]:
         """A middleware for ``create_agent`` that tracks the agent's model.
