@@ -24,7 +24,11 @@ _NO_TEXTS = frozenset({"model", "version", "kind", "role", "type"})
 """What says how a request is made, and not what it says."""
 _UNSEEN = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
 """Where a line may break, and where letters join: nobody sees them."""
+_BEYOND_ASCII = re.compile("[^\x00-\x7f\udc80-\udcff]+")
+"""Without bytes that are no text: to normalize those takes long, and there are many in vectors."""
 _ESCAPE = re.compile(r'\\+(?:u([0-9a-fA-F]{4})|([nrtbf"/\\]))')
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+"""Two numbers in JSON that are one letter."""
 _BLANKS = dict.fromkeys("nrtbf", " ")
 
 
@@ -104,10 +108,14 @@ def folded_text(text: str) -> str:
     """A text without what a reader does not tell apart: capitals, Unicode forms, white space."""
     if text.isascii():
         return " ".join(text.lower().split())
-    # Not composed: the last letter would join with an accent that happens to follow in stored data.
-    text = unicodedata.normalize("NFKD", _UNSEEN.sub("", text)).casefold()
-    text = unicodedata.normalize("NFKD", text).replace("i\u0307", "i").replace("\u0131", "i")  # Turkish i and I
+    text = _BEYOND_ASCII.sub(_folded_run, _UNSEEN.sub("", text).lower())
+    text = text.replace("i\u0307", "i").replace("\u0131", "i")  # Turkish i and I
     return " ".join(text.split())
+
+
+def _folded_run(run: re.Match[str]) -> str:
+    # Not composed: the last letter would join with an accent that happens to follow in stored data.
+    return unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", run[0]).casefold())
 
 
 def spellings(text: str) -> tuple[str, ...]:
@@ -126,8 +134,11 @@ def _in_json(text: str, ascii: bool) -> str:
 
 
 def _unescaped(text: str) -> str:
-    found = _ESCAPE.sub(_meant, text)
-    return found.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")  # pairs are one letter
+    return _PAIR.sub(_joined, _ESCAPE.sub(_meant, text))
+
+
+def _joined(pair: re.Match[str]) -> str:
+    return pair[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le")
 
 
 def _meant(escape: re.Match[str]) -> str:
