@@ -4,7 +4,8 @@ An object of the application's own class often holds both: how many texts it has
 vectors. Numbers, lists and maps count as they are, so that a setting that the application changes later is seen.
 One that was seen to change during a call, and that the object's code changes itself, counts as it was before, or
 the object would have a new key after each call. So does what was nothing before the call and is an object after it,
-such as a client that is made when it is first needed. That is so as long as it is what the last call left; what
+such as a client that is made when it is first needed. A flag that the code sets counts as it was while a call is
+under way. That is so as long as it is what the last call left; what
 the application sets between two calls counts. What the code counts up, or adds to, is a counter whatever it holds.
 """
 
@@ -179,6 +180,9 @@ class CallUnderWay:
         if not calls:
             _under_way.pop(id(model), None)
             answering.discard(id(model))
+            for seen, *_ in self._before:
+                for name in [name for name, one in list(seen.own.items()) if _is_flag(one.left)]:
+                    seen.own.pop(name, None)
         for seen, before, _ in [] if failed else self._before:
             for name, one in seen.own.items():
                 if isinstance(one.left, Object) and before.get(name) == one.left:
@@ -237,12 +241,17 @@ class CallUnderWay:
         if before is _ABSENT or before == now:
             return
         known = seen.own.get(name)
+        if known is not None and _is_flag(known.left):
+            return
         if known is not None and _is_own(known, before):
             if not (known.is_filled and isinstance(before, Object)):  # else the application has put it there
                 known.left = now
             return
         is_read = seen.read.get(name, _ABSENT) == before and (before is not None or name in seen.shown)
-        if is_read and _may_be_own(before, now):
+        # A flag is the code's as long as a call is under way that may have set it.
+        is_flag = _is_flag(before) and _is_flag(now) and self in _under_way.get(id(self._model()), ())
+        is_flag = is_flag and self._is_changed(owner, name, None)
+        if is_read and (is_flag or _may_be_own(before, now)):
             is_counter = any(one.is_counter(type(owner), ("", f".{name}")) for one in self._changes)
             seen.own[name] = _Own(seen.shown.get(name, _ABSENT), now, is_counter and not _is_map(before))
 
@@ -316,6 +325,10 @@ def _may_be_own(before: Any, now: Any) -> bool:
         is_alike = isinstance(now, Items) and len(before.values) == len(now.values)
         return not is_alike or differ_in_numbers_alone(before, now)
     return isinstance(before, WrittenNumber)
+
+
+def _is_flag(state: Any) -> bool:
+    return isinstance(state, tuple) and len(state) == 2 and state[0] is bool
 
 
 def _is_map(state: Any) -> bool:

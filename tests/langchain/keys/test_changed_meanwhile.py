@@ -279,6 +279,37 @@ def test_a_counter_costs_nothing_where_several_threads_call(cache: Cache) -> Non
     assert cache.stats().hits == 8
 
 
+def test_a_flag_that_the_code_sets_while_it_answers_is_a_setting_between_calls_alone(cache: Cache) -> None:
+    inside, outside = threading.Event(), threading.Event()
+
+    class Busy(Chat):
+        _is_busy: bool = PrivateAttr(default=False)
+
+        def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+            was_busy, self._is_busy = self._is_busy, True
+            if messages[-1].content == "first":
+                inside.set()
+                outside.wait(10)
+            self._is_busy = False
+            text = "busy" if was_busy and not inside.is_set() else "free"
+            return ChatResult(generations=[ChatGeneration(message=message(text))])
+
+    model = cached(Busy(), cache)
+    first = threading.Thread(target=model.invoke, args=("first",))
+    first.start()
+    inside.wait(10)
+    model.invoke("second")
+    outside.set()
+    first.join()
+    for question in ("first", "second"):
+        assert model.invoke(question).content == "free"
+    assert (cache.stats().hits, cache.stats().not_stored_reasons) == (2, {})
+    inside.clear()
+    model._is_busy = True
+    assert model.invoke("second").content == "busy"
+    assert cache.stats().hits == 2
+
+
 class Noting(Chat):
     _last: str = PrivateAttr(default="")
 
