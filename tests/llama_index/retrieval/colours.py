@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import re
 from collections.abc import Coroutine
+from queue import SimpleQueue
 from typing import Any
 
 from llama_index.core import (
@@ -35,18 +36,24 @@ from llama_index.core.vector_stores import SimpleVectorStore
 from askonce.llama_index import CachedRetriever
 
 TOPICS = ("red", "blue", "green", "gold")
-embedded: list[str] = []
+embedded: SimpleQueue[str] = SimpleQueue()
+"""The questions that were embedded. A list of which the tests take something would be a setting of `Topics`."""
+
+
+def questions_embedded() -> list[str]:
+    """Those since this was called last."""
+    return [embedded.get() for _ in range(embedded.qsize())]
 
 
 class Topics(BaseEmbedding):
-    """How often each topic occurs in a text; the texts stand in `embedded`."""
+    """How often each topic occurs in a text; the questions stand in `embedded`."""
 
     def _get_text_embedding(self, text: str) -> list[float]:
         words = re.findall(r"\w+", text.lower())
         return [words.count(topic) + 0.125 for topic in TOPICS]
 
     def _get_query_embedding(self, query: str) -> list[float]:
-        embedded.append(query)
+        embedded.put(query)
         return self._get_text_embedding(query)
 
     async def _aget_query_embedding(self, query: str) -> list[float]:

@@ -6,12 +6,12 @@ from llama_index.core import (
 )
 
 from askonce import Cache, Corpus
-from tests.llama_index.retrieval.colours import Topics, documents, embedded
+from tests.llama_index.retrieval.colours import Topics, documents, questions_embedded
 
 
 @pytest.fixture
 def index() -> VectorStoreIndex:
-    embedded.clear()
+    questions_embedded()
     return VectorStoreIndex.from_documents(documents(), embed_model=Topics())
 
 

@@ -20,7 +20,15 @@ from llama_index.core.vector_stores import MetadataFilter, MetadataFilters
 from askonce import ConfigError, Corpus
 from askonce.llama_index import CachedRetriever
 from tests.llama_index.conftest import LLAMA_INDEX_WARNINGS
-from tests.llama_index.retrieval.colours import Given, TextStore, Topics, documents, embedded, fusion, is_called
+from tests.llama_index.retrieval.colours import (
+    Given,
+    TextStore,
+    Topics,
+    documents,
+    fusion,
+    is_called,
+    questions_embedded,
+)
 
 pytestmark = [
     *LLAMA_INDEX_WARNINGS,
@@ -33,7 +41,7 @@ def test_a_hit_embeds_nothing_and_leaves_the_question_as_it_was(index: VectorSto
     question = QueryBundle("What is red?")
     for _ in range(3):
         retriever.retrieve(question)
-    assert embedded == ["What is red?"]
+    assert questions_embedded() == ["What is red?"]
     assert question == QueryBundle("What is red?")
 
 
@@ -42,7 +50,7 @@ def test_after_an_addition_the_question_is_not_embedded_again(index: VectorStore
     retriever.retrieve("red")
     corpus.added()
     assert is_called(retriever, "red")
-    assert embedded == ["red"]
+    assert questions_embedded() == ["red"]
 
 
 def test_the_question_and_the_settings_are_part_of_the_key(index: VectorStoreIndex, corpus: Corpus) -> None:

@@ -385,7 +385,10 @@ def _items(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
     if held is not value:  # which was at the same address
         _first_held[key] = value, found
     elif first is not found and repr(first) != repr(found) and not is_recorded(value):
-        return Held(found, _less_what_was_added(value, found, first), budget.path)
+        less = _less_what_was_added(value, found, first)
+        if less is found:  # it was emptied or filled anew: what comes from here on is added to that
+            _first_held[key] = value, found
+        return Held(found, less, budget.path)
     while len(_first_held) > _MOST_HELD:
         _first_held.pop(next(iter(_first_held)), None)
     return found
