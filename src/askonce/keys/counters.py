@@ -15,7 +15,7 @@ import contextlib
 import copy
 import weakref
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace, TracebackType
 from typing import Any
@@ -26,6 +26,7 @@ from askonce.keys.model_identity import answering, changes_of, record_changes
 from askonce.keys.normal_form import encode
 from askonce.keys.own.bytecode import ANY
 from askonce.keys.own.modules import is_installed
+from askonce.keys.own.state import reference_to
 from askonce.keys.snapshots import Items, Object, WrittenNumber, differ_in_numbers_alone, snapshot
 
 _ABSENT: Any = object()
@@ -141,7 +142,7 @@ class CallUnderWay:
     """
 
     def __init__(self, model: Any, *, since_read: bool = False) -> None:
-        self._model, self._changes = _weakly(model), changes_of(model)
+        self._model, self._changes = reference_to(model), changes_of(model)
         seen = _known(model)
         parts = [] if seen is None else [one() for one in seen.parts]
         self._before: list[tuple[_Seen, dict[str, Any], dict[str, _Held]]] = []
@@ -344,13 +345,6 @@ def _read(owner: Any, name: str, members: Mapping[str, Any]) -> Any:
     if name not in members:
         return _ABSENT
     return snapshot(without_counted_items(owner, name, members[name]))
-
-
-def _weakly(value: Any) -> Callable[[], Any]:
-    try:
-        return weakref.ref(value)
-    except TypeError:  # a class with slots
-        return lambda: value
 
 
 def _part(container: Any, key: Any) -> str:

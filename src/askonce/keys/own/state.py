@@ -243,7 +243,7 @@ class Observations:
         if not changed and (known is None or now.keys() == one.content.keys()):  # type: ignore[union-attr]
             return
         if mark is None:
-            mark = _Mark(_reference(one.holder), {}, {}, known, [0])
+            mark = _Mark(reference_to(one.holder), {}, {}, known, [0])
         elif mark.known is None:
             mark = mark._replace(known=known)
         mark = mark._replace(first={name: before for name, (before, _) in changed.items()} | mark.first)
@@ -512,10 +512,11 @@ def _mark_of(holder: Any, is_container: bool) -> _Mark | None:
     return mark if mark is not None and mark.holder() is holder else None
 
 
-def _reference(value: Any) -> Callable[[], Any]:
+def reference_to(value: Any) -> Callable[[], Any]:
+    """Gives a value, which is not kept alive if that can be avoided."""
     try:
         return weakref.ref(value)
-    except TypeError:  # a map, a list
+    except TypeError:  # a map, a list, an object with slots
         return lambda: value
 
 
