@@ -14,34 +14,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from askonce.concurrency.claims import Claims
 from askonce.concurrency.closing import Closing
 from askonce.concurrency.drivers import AsyncDriver, SyncDriver, run
+from askonce.concurrency.streams import aclosing, closing
 from askonce.concurrency.waits import lead
 from askonce.engine.audit import Audits
 from askonce.engine.counters import Counters
 from askonce.engine.deletions import SharedDeletions
-from askonce.engine.events import CacheEvent, EventQueue
+from askonce.engine.events import CacheEvent
 from askonce.engine.explanation import Explained, Explainer, Explanation, bypassed, explaining
 from askonce.engine.flow import RequestFlow
 from askonce.engine.history import Deletion, RequestHistory
 from askonce.engine.lookup import Lookup
+from askonce.engine.parts import event_queue, frequency_sketch, store_for
 from askonce.engine.request import Leader, Request
 from askonce.engine.settings import CheckedSettings
 from askonce.entries.codec import Codec
 from askonce.entries.entry import Answer, Entry, Hit, Miss, Place, RequestKind, place_of
 from askonce.entries.vectors import are_mixed
 from askonce.errors import ConfigError
-from askonce.eviction.policy import Budget
 from askonce.keys.ignore import without
 from askonce.keys.normal_form import NormalForm, Uncacheable
 from askonce.options import CacheOptions, options_in_effect
@@ -55,12 +55,12 @@ from askonce.provenance.retrieval_context import (
 from askonce.provenance.retrieved import RetrievedDocument, retrieved
 from askonce.provenance.writes import WRITE_LEASE_SECONDS, Writes
 from askonce.stats import Stats, Totals, TotalsBy
-from askonce.storage.chunks import ChunkStorage, places_of
-from askonce.storage.entries import EntryStorage, cost_of
+from askonce.storage.chunks import ChunkStorage
+from askonce.storage.entries import EntryStorage
 from askonce.storage.freshness import Freshness, is_refusal
 from askonce.storage.hit_buffer import HitBuffer
 from askonce.storage.local_cache import LocalCache
-from askonce.stores import Client, Store, open_default_store, open_store
+from askonce.stores import Client, Store
 from askonce.stores.base import Size
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
 from askonce.totals.reading import Since, read_totals
@@ -68,7 +68,6 @@ from askonce.totals.writer import TotalsWriter
 
 if TYPE_CHECKING:
     from askonce.engine.erasure import ErasureReport, Target
-    from askonce.eviction.frequency import FrequencySketch
     from askonce.keys.counters import CallUnderWay
 
 logger = logging.getLogger("askonce")
@@ -109,7 +108,7 @@ class CacheEngine:
 
     def __init__(self, store: str | Store | Client | None, settings: CheckedSettings) -> None:
         codec, clock, budget = Codec(settings.encryption_keys), settings.clock, settings.budget
-        self.store, opened, self.store_name = _prepared(store, settings)
+        self.store, opened, self.store_name = store_for(store, settings)
         self.settings, self._ignored = settings, settings.ignored
         self.namespace = CacheOptions().namespace(settings.namespace)
         self.breaker = breaker = CircuitBreaker(self.store, settings.timeout_seconds)
@@ -128,7 +127,7 @@ class CacheEngine:
         self.corpora = Corpora(codec, lease_seconds)
         self.writes = Writes(self.store, self.corpora, lease_seconds)
         self._local = LocalCache(settings.local_ttl, settings.local_max_entries) if settings.local_ttl else None
-        frequencies = _frequencies(budget)
+        frequencies = frequency_sketch(budget)
         freshness = settings.freshness
         if freshness.never_stale:
             logger.warning(_NEVER_STALE)
@@ -138,7 +137,7 @@ class CacheEngine:
         chunks = ChunkStorage(storage, codec, freshness, budget)
         lookup = Lookup(codec, freshness, self.corpora, self._local, chunks, clock)
         hits = HitBuffer(breaker, budget.policy, frequencies)
-        events = _event_queue(settings, self.counters, self.history, hits, codec)
+        events = event_queue(settings, self.counters, self.history, hits, codec)
         semantic = None
         if settings.semantic is not None:
             from askonce.semantic.semantic_cache import SemanticCache
@@ -388,7 +387,7 @@ class CacheEngine:
             return
         begun = False
         try:
-            with _closing(call_model()) as stream:
+            with closing(call_model()) as stream:
                 for chunk in leader.chunks_of(stream):
                     begun = begun or chunk is not None
                     with leader.reading():
@@ -425,7 +424,7 @@ class CacheEngine:
             return
         begun = False
         try:
-            async with _aclosing(call_model()) as stream:
+            async with aclosing(call_model()) as stream:
                 async for chunk in leader.achunks_of(stream):
                     begun = begun or chunk is not None
                     with leader.reading():
@@ -683,25 +682,18 @@ class CacheEngine:
 
     def erase(self, target: Target, progress: Callable[[int], object] | None = None) -> ErasureReport:
         """See `Cache.erase`."""
-        from askonce.engine.erasure import Eraser, erased_names, together
-        from askonce.storage.sealed_store import SealedStore, unknown_namespaces
+        from askonce.engine.erasure import erase_from, erased_names
 
-        names, log = erased_names(target), self._deletions.log
-        self.store.log_append(log, self._deletions.erasure(names))
+        erasure = self._deletions.erasure(erased_names(target))
+        self.store.log_append(self._deletions.log, erasure)
         self.flush(10.0)  # or it would be written afterwards
         self.forget()
         if self.totals_writer is not None:
-            self.totals_writer.forget(names)
-        report = Eraser(self.store, self.codec, self.namespace, target, progress).erase(self.settings.access_log)
-        if isinstance(
-            self.store, SealedStore
-        ):  # trackers of prefixes and routers name their namespaces in the open
-            in_the_open = Eraser(self.store.unsealed, self.codec, self.namespace, target, progress)
-            report = together(report, in_the_open.erase(self.settings.access_log))
-            self.store.store_names(report.logs)
-        if log in report.logs or report.total:  # who has not read it yet, or has read an entry since, is to know
-            self.store.log_append(log, self._deletions.erasure(names))
-        report.encrypted = unknown_namespaces(self.store)
+            self.totals_writer.forget(erased_names(target))
+        report = erase_from(self.store, self.codec, self.namespace, target, self.settings.access_log, progress)
+        if self._deletions.log in report.logs or report.total:
+            # who has not read it yet, or has read an entry since, is to know
+            self.store.log_append(self._deletions.log, erasure)
         self.flush(10.0)
         return report
 
@@ -806,80 +798,10 @@ class CacheEngine:
             await self._opened.aclose()
 
 
-_in_memory: weakref.WeakKeyDictionary[Store, int] = weakref.WeakKeyDictionary()
-_numbers = itertools.count()
-
-
 def _last(explanations: Sequence[Explanation]) -> Explanation:
     if not explanations:
         raise ConfigError("the call made no request to this cache: give a call of a model that is cached in it")
     return explanations[-1]
-
-
-def _prepared(store: str | Store | Client | None, settings: CheckedSettings) -> tuple[Store, Store | None, str]:
-    """The store to use, the one to close if it was opened here, and the name of the place."""
-    used = store if isinstance(store, Store) else _opened(store, settings.timeout_seconds)
-    opened = None if used is store else used
-    # Stores of equal URLs are one store; those in memory are each their own.
-    name = used.url if used.url != "memory://" else _name_in_memory(used)
-    if not settings.encryption_keys:
-        return used, opened, name
-    from askonce.storage.sealed_store import SealedStore
-
-    # Nothing is there without the keys.
-    return SealedStore(used, settings.encryption_keys), opened, f"{name} sealed"
-
-
-def _name_in_memory(store: Store) -> str:
-    return f"memory {_in_memory.setdefault(store, next(_numbers))}"
-
-
-def _opened(store: str | Client | None, timeout_seconds: float) -> Store:
-    return (
-        open_default_store(timeout_seconds) if store is None else open_store(store, timeout_seconds=timeout_seconds)
-    )
-
-
-def _frequencies(budget: Budget) -> FrequencySketch | None:
-    """Counts requests, where the admission of new entries depends on them."""
-    if not budget.selects:
-        return None
-    from askonce.eviction.frequency import FrequencySketch
-
-    return FrequencySketch()
-
-
-def _event_queue(
-    settings: CheckedSettings, counters: Counters, history: RequestHistory, hits: HitBuffer, codec: Codec
-) -> EventQueue:
-    """Who takes in events: counters, history, the hits on their way to the store, the access log."""
-    is_limited = settings.budget.is_limited
-
-    def touch(events: Sequence[CacheEvent]) -> None:
-        for event in events:
-            if event.type == "hit" and event.place is not None and event.entry is not None:
-                if is_limited:  # otherwise nothing is ever evicted
-                    hits.add(places_of(event.place.namespace, event.entry))
-                hits.add([event.place])
-                if event.entry.semantic is not None and event.entry.semantic.answer:
-                    hits.add([Place(event.place.namespace, event.entry.semantic.answer)])
-
-    consumers, flushes = [counters.count, history.take, touch], [counters.flush, hits.flush]
-    if settings.access_log is not None:
-        from askonce.storage.access_log import Access, AccessLog
-
-        log = AccessLog(settings.access_log, codec)
-
-        def record(events: Sequence[CacheEvent]) -> None:
-            for event in events:
-                answered = event.type == "hit" or event.size_bytes is not None
-                if answered and event.place is not None and event.entry is not None:
-                    cost = cost_of(event.entry)
-                    log.add(Access(event.at, event.place, event.entry, cost, event.size_bytes))
-
-        consumers.append(record)
-        flushes.append(log.flush)
-    return EventQueue(consumers, flushes, settings.on_event)
 
 
 def _end_background(flow: RequestFlow, totals: TotalsWriter | None) -> None:
@@ -907,35 +829,6 @@ def _weakly(method: Callable[[], object]) -> Callable[[], object]:
     """A method for threads, which are not to hold the object that it is of."""
     reference = weakref.WeakMethod(method)
     return lambda: (reference() or tuple)()
-
-
-@contextlib.contextmanager
-def _closing(chunks: Iterator[T]) -> Iterator[Iterator[T]]:
-    """Close a stream that is abandoned now: until its garbage is collected it would have its connection."""
-    try:
-        yield chunks
-    finally:
-        close = getattr(chunks, "close", None)
-        if close is not None:
-            close()
-
-
-class _aclosing(Generic[T]):
-    """Asynchronous `_closing`.
-
-    No generator: the end of an event loop would close it by itself.
-    """
-
-    def __init__(self, chunks: AsyncIterator[T]) -> None:
-        self._chunks = chunks
-
-    async def __aenter__(self) -> AsyncIterator[T]:
-        return self._chunks
-
-    async def __aexit__(self, *_: object) -> None:
-        close = getattr(self._chunks, "aclose", None)
-        if close is not None:
-            await close()
 
 
 def _awaitable(function: Callable[[], T]) -> Callable[[], Awaitable[T]]:

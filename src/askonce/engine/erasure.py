@@ -37,6 +37,7 @@ from askonce.semantic.index.file import saved_under
 from askonce.semantic.types import vector_partition
 from askonce.storage.access_log import erase_accesses
 from askonce.storage.chunks import readable_payload
+from askonce.storage.sealed_store import SealedStore, unknown_namespaces
 from askonce.stores.base import Record, Store, VectorSearch, pages
 from askonce.totals.buckets import name_digest, tenant_of
 from askonce.totals.records import TotalsRecords, totals_namespace
@@ -120,7 +121,38 @@ class ErasureReport(msgspec.Struct):
         return sum(self.entries.values())
 
 
-def together(report: ErasureReport, other: ErasureReport) -> ErasureReport:
+def erase_from(
+    store: Store,
+    codec: Codec,
+    base: str,
+    target: Target,
+    access_log: str | os.PathLike[str] | None,
+    progress: Callable[[int], object] | None = None,
+) -> ErasureReport:
+    """Erase a target from the namespaces of one cache: also from those that an encrypted cache has in the open.
+
+    Args:
+        store: what the cache calls.
+        codec: the cache's.
+        base: the cache's own namespace; those of its tenants, corpora and learned state begin with it.
+        target: what to erase.
+        access_log: the file of the cache's access log, if it has one.
+        progress: called with the number of records searched since it was called last.
+
+    Raises:
+        StoreError: the store failed; what was found so far may be deleted or not.
+        OSError: the access log cannot be written.
+    """
+    report = Eraser(store, codec, base, target, progress).erase(access_log)
+    if isinstance(store, SealedStore):  # trackers of prefixes and routers name their namespaces in the open
+        in_the_open = Eraser(store.unsealed, codec, base, target, progress)
+        report = _together(report, in_the_open.erase(access_log))
+        store.store_names(report.logs)
+    report.encrypted = unknown_namespaces(store)
+    return report
+
+
+def _together(report: ErasureReport, other: ErasureReport) -> ErasureReport:
     """What two erasures of one target deleted, from different namespaces of one store."""
     return ErasureReport(
         report.what,
@@ -135,15 +167,7 @@ def together(report: ErasureReport, other: ErasureReport) -> ErasureReport:
 
 
 class Eraser:
-    """Erases one target from the namespaces of one cache.
-
-    Args:
-        store: what the cache calls.
-        codec: the cache's.
-        base: the cache's own namespace; those of its tenants, corpora and learned state begin with it.
-        target: what to erase.
-        progress: called with the number of records searched since it was called last.
-    """
+    """`erase_from` for the namespaces whose names a store tells."""
 
     def __init__(
         self, store: Store, codec: Codec, base: str, target: Target, progress: Callable[[int], object] | None = None
@@ -163,15 +187,7 @@ class Eraser:
         self.report = ErasureReport(target.what)
 
     def erase(self, access_log: str | os.PathLike[str] | None) -> ErasureReport:
-        """Erase it.
-
-        Args:
-            access_log: the file of the cache's access log, if it has one.
-
-        Raises:
-            StoreError: the store failed; what was found so far may be deleted or not.
-            OSError: the access log cannot be written.
-        """
+        """Erase it."""
         names = [one for one in self._store.namespaces() if self._is_in_scope(one)]
         if self._gone and self._gone not in names:
             names.append(self._gone)

@@ -13,6 +13,7 @@ import msgspec
 from langchain_core.rate_limiters import BaseRateLimiter
 
 from askonce.cache import Cache
+from askonce.concurrency.streams import aclosing, closing
 from askonce.engine.request import Request
 from askonce.keys.counters import CallUnderWay
 from askonce.langchain.keys.model import parameters_of_model
@@ -91,50 +92,44 @@ def within(model: Any, begin: Callable[[], Iterator[Any]], call: CallUnderWay | 
         begin: begins it.
         call: the call, which ends with it.
     """
-    source, is_whole = None, False
+    is_whole = False
     if call is not None:
         call.__enter__()
     try:
-        source = begin()
-        while True:
-            with model_call(model):
-                try:
-                    item = next(source)
-                except StopIteration:
-                    is_whole = True
-                    return
-            yield item
+        with closing(begin()) as source:
+            while True:
+                with model_call(model):
+                    try:
+                        item = next(source)
+                    except StopIteration:
+                        is_whole = True
+                        return
+                yield item
     finally:
         if call is not None:
             call.end(failed=not is_whole)
-        close = getattr(source, "close", None)
-        if close is not None:
-            close()
 
 
 async def awithin(
     model: Any, begin: Callable[[], AsyncIterator[Any]], call: CallUnderWay | None = None
 ) -> AsyncIterator[Any]:
     """Asynchronous `within`."""
-    source, is_whole = None, False
+    is_whole = False
     if call is not None:
         call.__enter__()
     try:
-        source = begin()
-        while True:
-            with model_call(model):
-                try:
-                    item = await anext(source)
-                except StopAsyncIteration:
-                    is_whole = True
-                    return
-            yield item
+        async with aclosing(begin()) as source:
+            while True:
+                with model_call(model):
+                    try:
+                        item = await anext(source)
+                    except StopAsyncIteration:
+                        is_whole = True
+                        return
+                yield item
     finally:
         if call is not None:
             call.end(failed=not is_whole)
-        close = getattr(source, "aclose", None)
-        if close is not None:
-            await close()
 
 
 def check_model(

@@ -7,7 +7,7 @@ runs, and has them deleted where parsing fails: a retry reaches the model.
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -15,6 +15,7 @@ from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.base import RunnableBindingBase
 
+from askonce.concurrency.streams import aclosing, closing
 from askonce.engine.engine import CacheEngine
 from askonce.engine.request import Request
 from askonce.entries.entry import Place
@@ -142,21 +143,18 @@ def _watched(chunks: Iterator[Any]) -> Iterator[Any]:
     """A stream; between two of its chunks others run, whose answers are none of this chain's."""
     watch = _Watch()
     try:
-        while True:
-            try:
-                with watch:
-                    chunk = next(chunks)
-            except StopIteration:
-                break
-            watch.see(chunk)
-            yield chunk
+        with closing(chunks):
+            while True:
+                try:
+                    with watch:
+                        chunk = next(chunks)
+                except StopIteration:
+                    break
+                watch.see(chunk)
+                yield chunk
     except Exception:
         watch.reject()
         raise
-    finally:
-        close: Callable[[], None] | None = getattr(chunks, "close", None)
-        if close is not None:
-            close()
     if not watch.is_parsed:
         watch.reject()
 
@@ -164,20 +162,17 @@ def _watched(chunks: Iterator[Any]) -> Iterator[Any]:
 async def _awatched(chunks: AsyncIterator[Any]) -> AsyncIterator[Any]:
     watch = _Watch()
     try:
-        while True:
-            try:
-                with watch:
-                    chunk = await anext(chunks)
-            except StopAsyncIteration:
-                break
-            watch.see(chunk)
-            yield chunk
+        async with aclosing(chunks):
+            while True:
+                try:
+                    with watch:
+                        chunk = await anext(chunks)
+                except StopAsyncIteration:
+                    break
+                watch.see(chunk)
+                yield chunk
     except Exception:
         await watch.areject()
         raise
-    finally:
-        close: Callable[[], Awaitable[None]] | None = getattr(chunks, "aclose", None)
-        if close is not None:
-            await close()
     if not watch.is_parsed:
         await watch.areject()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
@@ -14,6 +13,7 @@ from llama_index.core.llms import LLM
 from llama_index.core.llms.structured_llm import StructuredLLM
 
 from askonce.cache import Cache
+from askonce.concurrency.streams import aclosing, closing
 from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Place
@@ -310,8 +310,8 @@ def _async_stream_endpoint(name: str, kind: Kind) -> Callable[..., Any]:
 def _produce(call: _Call, request: Request, chunks: list[Any]) -> Iterator[Any]:
     """Call, and yield ``None`` when that is done; then pass on the stream."""
     call.made = CallUnderWay(call.llm)
-    with call.made:
-        stream, mark = call.run(), call.cache.engine.mark_of_fresh(request)
+    with call.made, closing(call.run()) as stream:
+        mark = call.cache.engine.mark_of_fresh(request)
         yield None
         for chunk in stream:
             chunks.append(chunk)
@@ -321,15 +321,12 @@ def _produce(call: _Call, request: Request, chunks: list[Any]) -> Iterator[Any]:
 async def _aproduce(call: _Call, request: Request, chunks: list[Any]) -> AsyncIterator[Any]:
     call.made = CallUnderWay(call.llm)
     with call.made:
-        stream, mark = await call.run(), call.cache.engine.mark_of_fresh(request)
-        try:
+        async with aclosing(await call.run()) as stream:
+            mark = call.cache.engine.mark_of_fresh(request)
             yield None
             async for chunk in stream:
                 chunks.append(chunk)
                 yield _marked(chunk, mark)
-        finally:
-            if hasattr(stream, "aclose"):
-                await stream.aclose()
 
 
 def _marked(chunk: Any, mark: dict[str, Any] | None) -> Any:
@@ -341,14 +338,14 @@ def _marked(chunk: Any, mark: dict[str, Any] | None) -> Any:
 
 def _rest(stream: Iterator[Any]) -> Generator[Any, None, None]:
     """What follows the first ``None``; another one begins the stale answer that stands in for a failure."""
-    with contextlib.closing(stream) as chunks:  # type: ignore[type-var]
+    with closing(stream) as chunks:
         for chunk in chunks:
             if chunk is not None:
                 yield chunk
 
 
 async def _arest(stream: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
-    async with contextlib.aclosing(stream) as chunks:  # type: ignore[type-var]
+    async with aclosing(stream) as chunks:
         async for chunk in chunks:
             if chunk is not None:
                 yield chunk

@@ -10,6 +10,7 @@ from typing import Any
 from llama_index.core.base.llms.types import ChatResponse
 from llama_index.core.llms import LLM
 
+from askonce.concurrency.streams import aclosing, closing
 from askonce.llama_index.models.answers import Response, chunks_of
 from askonce.llama_index.models.usage import cost_of
 from askonce.routing.router import Router
@@ -114,8 +115,9 @@ class Routed:
                 begun = time.monotonic()
                 chunks: list[Any] = []
                 try:
-                    for chunk in self._call(step.index, "stream_"):
-                        yield from self._but_last(step.index, chunks, chunk)
+                    with closing(self._call(step.index, "stream_")) as source:
+                        for chunk in source:
+                            yield from self._but_last(step.index, chunks, chunk)
                 except Exception as error:
                     if self._streamed == step.index:
                         raise
@@ -136,7 +138,7 @@ class Routed:
                 chunks: list[Any] = []
                 try:
                     source = await self._call(step.index, "astream_")
-                    async with _closing(source):
+                    async with aclosing(source):
                         async for chunk in source:
                             for passed in self._but_last(step.index, chunks, chunk):
                                 yield passed
@@ -170,15 +172,6 @@ class Routed:
             yield from chunks_of(answer)
         else:
             yield answer
-
-
-@contextlib.asynccontextmanager
-async def _closing(source: Any) -> AsyncGenerator[None, None]:
-    try:
-        yield
-    finally:
-        if hasattr(source, "aclose"):
-            await source.aclose()
 
 
 def _marked(response: Response, mark: dict[str, Any]) -> Response:
