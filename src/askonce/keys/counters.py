@@ -59,6 +59,8 @@ class _Seen:
 
     Attributes:
         owner: the object.
+        private: what has a public name is a counter or a log only if its code counts it up or adds to it, and only
+            while it is as the code left it.
         read: what its fields were when they were read last.
         shown: the forms that they had then.
         own: the fields that its calls have changed.
@@ -67,6 +69,7 @@ class _Seen:
     """
 
     owner: weakref.ref[Any]
+    private: bool = False
     read: dict[str, Any] = field(default_factory=dict)
     shown: dict[str, Any] = field(default_factory=dict)
     own: dict[str, _Own] = field(default_factory=dict)
@@ -86,7 +89,7 @@ def counters_as_at_first(
     Args:
         owner: an object of the application's own class.
         fields: its fields in plain data.
-        private: counters have private names.
+        private: what is no number or log that its code counts up or adds to, and has a public name, is a setting.
         parts: objects in it that may have counters, too.
     """
     seen = _seen_of(owner)
@@ -96,14 +99,19 @@ def counters_as_at_first(
     read = {
         name: snapshot(without_counted_items(owner, name, value))
         for name, value in _members(owner).items()
-        if (name.startswith("_") or not private)
+        if not private or name.startswith("_") or _may_be_counted(owner, name)
     }
     masked = {name: one.first for name, one in list(seen.own.items()) if _is_own(one, read.get(name, _ABSENT))}
     shown = {name: value for name, value in {**fields, **masked}.items() if value is not _ABSENT}
     with contextlib.suppress(TypeError):
         seen.parts = [weakref.ref(one) for one in parts]
-    seen.read, seen.shown = read, shown
+    seen.private, seen.read, seen.shown = private, read, shown
     return shown
+
+
+def _may_be_counted(owner: Any, name: str) -> bool:
+    changes = changes_of(owner)
+    return not changes or any(name in one.names() for one in changes)
 
 
 def changed_by_calls(owner: Any) -> frozenset[str]:
@@ -253,8 +261,12 @@ class CallUnderWay:
         is_flag = _is_flag(before) and _is_flag(now) and self in _under_way.get(id(self._model()), ())
         is_flag = is_flag and self._is_changed(owner, name, None)
         if is_read and (is_flag or _may_be_own(before, now)):
-            is_counter = any(one.is_counter(type(owner), ("", f".{name}")) for one in self._changes)
-            seen.own[name] = _Own(seen.shown.get(name, _ABSENT), now, is_counter and not _is_map(before))
+            counts = any(one.is_counter(type(owner), ("", f".{name}")) for one in self._changes) and not _is_map(
+                before
+            )
+            is_public = seen.private and not name.startswith("_")
+            if counts or not is_public:
+                seen.own[name] = _Own(seen.shown.get(name, _ABSENT), now, counts and not is_public)
 
     def _add_items(self, seen: _Seen, owner: Any, name: str, before: _Held | None, now: Any) -> None:
         """Record the numbers in a map or a list that the code counts up."""

@@ -16,7 +16,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.llms import LLM
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from askonce import Cache, cache_options
 from askonce.langchain import AskOnceCache, cached
@@ -259,14 +259,39 @@ def test_a_setting_beside_a_counter_counts(wrap: Callable[[Any], Any], cache: Ca
     assert cache.stats().hits == 1
 
 
+class CountingInPublic(Chat):
+    calls: int = 0
+    seen: list[str] = Field(default_factory=list)
+    usage: dict[str, int] = Field(default_factory=lambda: {"calls": 0})
+
+    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+        self.calls += 1
+        self.seen.append(messages[-1].content)
+        self.usage["calls"] += 1
+        return ChatResult(generations=[ChatGeneration(message=message(f"{self.calls} {self.persona}"))])
+
+
+def test_so_is_a_public_one_until_the_application_sets_it(wrap: Callable[[Any], Any], cache: Cache) -> None:
+    model = wrap(CountingInPublic())
+    assert [model.invoke(question).content[0] for question in ("q", "r", "q", "r")] == ["1", "2", "1", "2"]
+    model.calls = 6
+    assert model.invoke("q").content[0] == "7"
+    model.calls = 0
+    assert model.invoke("q").content[0] == "1"
+    model.persona = "other"
+    assert model.invoke("q").content == "1 other"
+
+
 def test_a_counter_costs_nothing_where_several_threads_call(cache: Cache) -> None:
     barrier = threading.Barrier(4)
 
     class Counted(Chat):
+        calls: int = 0
         _calls: int = PrivateAttr(default=0)
         _made: Any = PrivateAttr(default=None)
 
         def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+            self.calls += 1
             self._calls += 1
             self._made = self._made or httpx.Client(base_url="http://one")
             barrier.wait()

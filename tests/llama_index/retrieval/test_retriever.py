@@ -20,6 +20,7 @@ from llama_index.core import (
     VectorStoreIndex,
 )
 from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.retrievers import BaseRetriever
 from llama_index.core.schema import ImageNode, IndexNode, Node, NodeRelationship, NodeWithScore, TextNode
 
@@ -255,6 +256,25 @@ def test_scores_equal_those_of_the_plain_retriever(corpus: Corpus) -> None:
         retriever = CachedRetriever(inner, corpus=corpus)
         expected = [one.score for one in inner.retrieve("a banana")]
         assert [one.score for one in retriever.retrieve("a banana")] == expected
+
+
+class Counted(Doubles):
+    _calls: int = PrivateAttr(default=0)
+
+    def _get_query_embedding(self, query: str) -> list[float]:
+        self._calls += 1
+        return self._get_text_embedding(query)
+
+
+@pytest.mark.parametrize("make", [vector, fusion, auto_merging])
+async def test_an_embedding_model_that_counts_its_calls_costs_no_hit(
+    make: Callable[[VectorStoreIndex], BaseRetriever], corpus: Corpus
+) -> None:
+    nodes = [TextNode(text=text, id_=text) for text in ("a", "banana", "cherry")]
+    retriever = CachedRetriever(make(VectorStoreIndex(nodes, embed_model=Counted())), corpus=corpus)
+    for question in ("a", "banana", "a", "banana"):
+        await retriever.aretrieve(question)
+    assert corpus.cache.stats().kinds["retrieval"].hits == 2
 
 
 async def test_the_text_of_a_node_is_stored_once_whatever_its_score(corpus: Corpus) -> None:

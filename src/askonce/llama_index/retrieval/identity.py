@@ -72,12 +72,14 @@ class Identity:
         nameless: stores that do not show where their documents are.
         stores: the vector stores.
         is_local: a store is on this machine.
+        models: those that were read; some count their calls in what they show of themselves.
     """
 
     def __init__(self, name: str | None, corpus: str, known: LongLists, made: Container[Any] = ()) -> None:
         self.nameless: list[str] = []
         self.stores: list[BasePydanticVectorStore] = []
         self.is_local = False
+        self.models: list[BaseComponent] = []
         self._name, self._corpus, self._long_lists, self._made = name, corpus, known, made
         self._stores: dict[int, dict[str, Any]] = {}
         self._in_store = self._is_own = self._counted_elsewhere = False
@@ -150,6 +152,8 @@ class Identity:
             return memory_version(value)
         if is_store(value):
             return self._store(value)
+        if isinstance(value, BaseComponent):
+            self.models.append(value)
         if isinstance(value, (BaseComponent, BasePromptTemplate)):
             return component_form(value, [])
         if self._in_store:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -18,6 +19,7 @@ from askonce.cache import Cache
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Near
 from askonce.errors import ConfigError
+from askonce.keys.counters import record_counters
 from askonce.keys.normal_form import NormalForm, Uncacheable, plain, question, request_form, text
 from askonce.llama_index.embeddings import cached_embed_model
 from askonce.llama_index.models.twin import Twin
@@ -137,8 +139,7 @@ class CachedRetriever(BaseRetriever):
     def _identity(self) -> Identity:
         return Identity(self._name, self.corpus.log, self._known, self._made)
 
-    def _form(self) -> Any:
-        identity = self._identity()
+    def _form(self, identity: Identity) -> Any:
         form = identity.of(self.retriever)
         if self._variables:
             form["variables"] = values_of(self._variables, self._depends_on)
@@ -176,9 +177,12 @@ class _Retrieval(CachedRetrieval[BaseRetriever, NodeWithScore]):
     def __init__(self, owner: CachedRetriever, query: QueryBundle) -> None:
         super().__init__(owner.retriever, owner.cache, owner.corpus, owner._empty_ttl, owner._audit, owner._warned)
         self._owner, self._question = owner, query
+        self._models: Sequence[Any] = ()
 
     def form(self) -> NormalForm:
-        identity, query = self._owner._form(), self._question
+        read, query = self._owner._identity(), self._question
+        identity = self._owner._form(read)
+        self._models = read.models
         self.scope = request_form("retrieval", identity, corpus=self.corpus.log).digest()
         query_form: dict[str, Any] = {"question": question(query.query_str, **self._owner._ignoring)}
         if query.custom_embedding_strs is not None:
@@ -196,7 +200,7 @@ class _Retrieval(CachedRetrieval[BaseRetriever, NodeWithScore]):
         query, model = self._query()
         if model is not None:
             query.embedding = model.get_agg_embedding_from_queries(query.embedding_strs)
-        with self._owner._made.during(self.retriever):
+        with self._counted():
             found = self.retriever.retrieve(query)
         self.near = self._near(query, found)
         return found
@@ -205,10 +209,20 @@ class _Retrieval(CachedRetrieval[BaseRetriever, NodeWithScore]):
         query, model = self._query()
         if model is not None:
             query.embedding = await model.aget_agg_embedding_from_queries(query.embedding_strs)
-        with self._owner._made.during(self.retriever):
+        with self._counted():
             found = await self.retriever.aretrieve(query)
         self.near = self._near(query, found)
         return found
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """A search, after which what models have counted and own parts have made in it is no setting."""
+        try:
+            with self._owner._made.during(self.retriever):
+                yield
+        finally:
+            for one in self._models:
+                record_counters(one)
 
     def _near(self, query: QueryBundle, found: list[NodeWithScore]) -> Near | None:
         """By the scores of a store that is known to give cosine similarities."""
