@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from askonce.provenance import retrieval_context as sources
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
+from askonce.totals import writer
 from tests.support.environments import NEWEST_OPENAI, runs_here
 from tests.support.provider import Answer, Provider, Talk
 
@@ -63,6 +64,14 @@ def quick_collector() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_patience() -> Iterator[None]:
+    """A cache that one test leaves over a store that fails would wait for it, and log, during the next one."""
+    before, writer.PATIENCE_SECONDS = writer.PATIENCE_SECONDS, 0.0
+    yield
+    writer.PATIENCE_SECONDS = before
 
 
 @pytest.fixture(autouse=True)

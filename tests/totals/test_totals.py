@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +22,12 @@ import pytest
 from askonce import Cache, ConfigError, StoreUnavailable, cache_options
 from askonce.entries.entry import Answer, Usage
 from askonce.stats import Stats
+from askonce.stores.base import Record
 from askonce.stores.circuit_breaker import CircuitBreaker, StoreDown
+from askonce.stores.health import Lane
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
+from askonce.totals import writer
 from askonce.totals.buckets import MOST_ROWS
 from askonce.totals.records import merge_days, totals_namespace
 from tests.support import servers
@@ -219,6 +225,120 @@ def test_what_was_not_written_when_the_interpreter_ends_is_written_without_a_new
     monkeypatch.undo()
     with Cache(store) as later:
         assert later.totals().misses == 1
+
+
+SECONDS = 3.0
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as outside of tests; and no cache of an earlier test has given up lately."""
+    monkeypatch.setattr(writer, "PATIENCE_SECONDS", SECONDS)
+    monkeypatch.setattr(writer, "_gave_up_at", float("-inf"))
+
+
+@contextmanager
+def locked(path: Path, seconds: float) -> Iterator[None]:
+    """Another process writes to the file of a SQLite store for so long."""
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    timer = threading.Timer(seconds, other.rollback)
+    timer.start()
+    yield
+    timer.join()
+    other.close()
+
+
+END: dict[str, Callable[[Cache], object]] = {
+    "close": lambda cache: cache.close(),
+    "aclose": lambda cache: asyncio.run(cache.aclose()),
+    "flush": lambda cache: cache.flush(),
+}
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("end", END)
+@pytest.mark.parametrize("open_breaker", [False, True])
+def test_a_store_that_fails_for_a_moment_at_the_end_has_the_counts_all_the_same(
+    tmp_path: Path, end: str, open_breaker: bool
+) -> None:
+    url = f"sqlite:///{tmp_path / 'cache.db'}"
+    cache = Cache(url)
+    for _ in range(20):
+        send(cache, "why?")
+    with locked(tmp_path / "cache.db", 1.5):
+        while open_breaker and cache.engine.breaker.health.allows(Lane("put")):
+            with contextlib.suppress(StoreDown):
+                cache.engine.breaker.call(cache.store.put, "default", [Record(b"key", b"value", None)])
+        END[end](cache)
+    with Cache(url) as later:
+        assert (later.totals().hits, later.totals().misses) == (19, 1)
+    cache.close()
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_redis_that_pauses_when_a_process_ends_has_its_counts() -> None:
+    with servers.start("redis-8.2", private=True) as server:
+        code = """
+import sys
+import redis
+from askonce import Cache
+from tests.totals.requests import send
+cache = Cache(sys.argv[1])
+for _ in range(50):
+    send(cache, "why?")
+redis.Redis.from_url(sys.argv[1]).execute_command("CLIENT", "PAUSE", 1500, "ALL")
+"""
+        subprocess.run([sys.executable, "-c", code, server.url], check=True)
+        with Cache(server.url, timeout_seconds=5) as later:
+            assert later.totals().hits + later.totals().misses == 50
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_store_that_is_down_for_good_delays_the_end_of_many_caches_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with servers.start("redis-8.2", private=True) as server:
+        caches = [Cache(server.url, namespace=f"cache {number}") for number in range(8)]
+        for cache in caches:
+            send(cache, "why?")
+            send(cache, "why?")
+        server.stop()
+        caplog.clear()
+        began = time.monotonic()
+        for cache in caches:
+            cache.close()
+        assert SECONDS < time.monotonic() - began < 2 * SECONDS
+    lost = [line for line in caplog.messages if "not in its totals" in line]
+    assert len(lost) == 8
+    assert all(" 2 requests are" in line for line in lost)
+
+
+@pytest.mark.usefixtures("patient")
+def test_the_counts_that_are_lost_are_those_that_were_not_written_yet(caplog: pytest.LogCaptureFixture) -> None:
+    store = FailingStore()
+    with Cache(store) as cache:
+        for number in range(5):
+            send(cache, number)
+        assert cache.flush()
+        store.failing = True
+        with cache_options(tags=["a", "b"]):
+            send(cache, "the last one")
+        assert not cache.flush()  # and waits; closing it does not wait again
+        began = time.monotonic()
+    assert time.monotonic() - began < 1
+    assert [line for line in caplog.messages if " 1 request is not in its totals" in line]
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_cache_that_is_closed_twice_waits_for_no_store(tmp_path: Path) -> None:
+    cache = Cache(f"sqlite:///{tmp_path / 'cache.db'}")
+    cache.close()
+    send(cache, "why?")
+    began = time.monotonic()
+    asyncio.run(cache.aclose())
+    assert not cache.flush()
+    assert time.monotonic() - began < 1
 
 
 # -- bounded -------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from types import FrameType
@@ -766,10 +767,11 @@ class CacheEngine:
             tenants=options_in_effect.get().tenants,
         )
 
-    def _write_totals(self) -> bool:
+    def _write_totals(self, seconds: float = 0.0) -> bool:
+        """Write them; a store that fails is tried again for so long. Returns whether it has them all."""
         self.flow.events.take()
         self.counters.flush()
-        return self.totals_writer is None or self.totals_writer.write()
+        return self.totals_writer is None or self.totals_writer.write_or_wait(seconds)
 
     @property
     def is_open(self) -> bool:
@@ -778,9 +780,11 @@ class CacheEngine:
 
     def flush(self, seconds: float) -> bool:
         """Wait until what runs in the background is done, ``seconds`` at most; returns whether it is."""
+        ends = time.monotonic() + seconds
         self.flow.events.flush()
-        written = self._write_totals()
-        return (self.flow.semantic is None or self.flow.semantic.flush(seconds)) and written
+        written = self._write_totals(seconds)
+        left = max(ends - time.monotonic(), 0.0)
+        return (self.flow.semantic is None or self.flow.semantic.flush(left)) and written
 
     def close(self) -> None:
         """Flush, and close the store if it was opened here."""

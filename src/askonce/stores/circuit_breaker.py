@@ -116,6 +116,11 @@ class CircuitBreaker:
             health.succeeded(self._lane(operation, args), _name(operation))
         return result
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is let through any more."""
+        return self._closed
+
     def close(self) -> None:
         """Let nothing through any more."""
         self._closed = True

@@ -129,6 +129,13 @@ class StoreHealth:
             one.next_try = now + one.pause  # the next caller waits for this one's outcome
             return True
 
+    def try_now(self) -> None:
+        """Let the next caller through although a pause is not over: one that cannot come again later."""
+        with self._lock:
+            now = time.monotonic()
+            for one in self._lanes.values():
+                one.next_try = min(one.next_try, now)
+
     def succeeded(self, lane: Lane, operation: str = "") -> None:
         """Record that the store answered, while it `is_troubled`."""
         with self._lock:
