@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -191,6 +192,45 @@ def test_an_encrypted_application_is_not_taken_for_an_open_one(tmp_path: Path) -
         done = CliRunner().invoke(app, ["import", str(file), "--store", encrypted])
         assert "is encrypted with keys that ASKONCE_ENCRYPTION_KEYS does not have" in str(done.exception), other
     assert "app/tenant" not in open_store(encrypted).namespaces()
+
+
+def test_with_its_keys_an_application_is_stored_beside_another_one_that_encrypts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path.as_posix()
+    theirs, mine, plain = (f"sqlite:///{folder}/{name}.db" for name in ("theirs", "mine", "plain"))
+    for url, namespace, keys in ((theirs, "theirs", [os.urandom(32)]), (mine, "mine", [KEY]), (plain, "mine", [])):
+        with Cache(url, namespace=namespace, encryption_keys=keys) as cache:
+            Application(cache).answer("why?")
+    sealed, opened = f"{folder}/sealed", f"{folder}/opened"
+    (tmp_path / "app.py").write_text("from llama_index.core.llms import MockLLM\nmodel = MockLLM()\n")
+    (tmp_path / "requests").write_text('{"prompt": "how?"}\n')
+    monkeypatch.syspath_prepend(folder)
+
+    def stored(*arguments: str, beside: tuple[str, ...] = ()) -> str:
+        """Store beside theirs, in a copy of the store; returns the error, if it is one."""
+        shutil.copy(f"{folder}/theirs.db", f"{folder}/copy.db")
+        done = CliRunner().invoke(app, [*arguments, "--store", f"sqlite:///{folder}/copy.db", *beside])
+        with Cache(f"sqlite:///{folder}/copy.db", namespace="mine", encryption_keys=[KEY]) as cache:
+            assert len(list(cache.entries())) == (done.exit_code == 0 and "--unencrypted" not in beside)
+        return str(done.exception) if done.exit_code else ""
+
+    warm = ("warm", f"{folder}/requests", "--model", "app:model", "--namespace", "mine")
+    export = ("--namespace", "mine", "--store")
+    assert CliRunner().invoke(app, ["export", opened, *export, plain]).exit_code == 0
+    for arguments in (("import", opened), warm):
+        assert "with --unencrypted it is" in stored(*arguments)
+        assert not stored(*arguments, beside=("--unencrypted",))
+        assert "has no keys" in stored(*arguments, beside=("--beside",))
+    monkeypatch.setenv("ASKONCE_ENCRYPTION_KEYS", KEY.hex())
+    assert CliRunner().invoke(app, ["export", sealed, *export, mine]).exit_code == 0
+    assert not stored("import", sealed)  # the keys open it, so they are the application's
+    for arguments in (("import", opened), warm):
+        assert "with a wrong key nobody would find it. With --beside it is" in stored(*arguments)
+        assert not stored(*arguments, beside=("--beside",))
+        assert "has keys" in stored(*arguments, beside=("--unencrypted",))
+    monkeypatch.setenv("ASKONCE_ENCRYPTION_KEYS", os.urandom(32).hex())
+    assert "no key in ASKONCE_ENCRYPTION_KEYS opens it" in stored("import", sealed, beside=("--beside",))
 
 
 def test_an_export_of_nothing_loses_no_file(tmp_path: Path) -> None:

@@ -145,28 +145,50 @@ def check_readable(cache: Cache) -> None:
         check_keys(cache)
 
 
-def check_writable(cache: Cache, base: str | None = None, hint: str = "") -> None:
-    """Raise where what is stored now would, or might, lie open beside what the same application has encrypted.
+def check_writable(
+    cache: Cache, base: str | None = None, *, beside: bool = False, unencrypted: bool = False
+) -> None:
+    """Raise where the same application might not read what is stored now, or has encrypted what would lie open.
 
     Args:
         cache: over the store.
         base: the namespace that is written to, or whose tenants are; ``None`` for the cache's own.
-        hint: what else to do, for the error.
+        beside: what is there belongs to others, and the keys are right: one that is wrong would not be noticed.
+        unencrypted: the application does not encrypt.
 
     Raises:
         ConfigError: all that the store has is encrypted with other keys; or something is, there are no keys, and
             neither the namespace nor a tenant of it lies open: nobody sees without its key whether it is encrypted.
+            Or there are keys and ``unencrypted``, or none and ``beside``.
     """
     store, base = cache.store, base or cache.engine.namespace
-    what = redact(store.url)
-    if isinstance(store, SealedStore) or all(map(is_sealed_name, store.namespaces())):
-        if has_readable(cache):
-            return
-    elif not unknown_namespaces(store) or _lies_open(store, base):
+    url = redact(store.url)
+    if isinstance(store, SealedStore):
+        if unencrypted:
+            raise ConfigError(f"--unencrypted: {KEYS_VARIABLE} has keys, with which everything is encrypted")
+        if not beside and not has_readable(cache):
+            raise ConfigError(
+                f"all that is in {url} is encrypted with other keys than those in {KEYS_VARIABLE}: nothing was "
+                "stored, for with a wrong key nobody would find it. With --beside it is, if these are the "
+                "application's keys, and what is there is of others"
+            )
         return
+    if beside:
+        raise ConfigError(
+            f"--beside: {KEYS_VARIABLE} has no keys; what is not encrypted is stored with --unencrypted"
+        )
+    if unencrypted or not unknown_namespaces(store):
+        return
+    if all(map(is_sealed_name, store.namespaces())):
+        what = url
+    elif not _lies_open(store, base):
+        what = f"namespace {unquote(base)!r} of {url}, as far as can be seen without keys,"
     else:
-        what = f"namespace {unquote(base)!r} of {what}, as far as can be seen without keys,"
-    raise ConfigError(f"{what} is encrypted with keys that {KEYS_VARIABLE} does not have: nothing was stored{hint}")
+        return
+    raise ConfigError(
+        f"{what} is encrypted with keys that {KEYS_VARIABLE} does not have: nothing was stored; with --unencrypted "
+        "it is, if the application does not encrypt"
+    )
 
 
 def _lies_open(store: Store, base: str) -> bool:

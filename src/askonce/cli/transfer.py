@@ -36,8 +36,13 @@ from askonce.storage.portable import Import, export_entries
 from askonce.stores import redact
 from askonce.stores.configured import KEYS_VARIABLE, encryption_keys
 
-_HINT = "; with --unencrypted they are, if the application does not encrypt"
 File = Annotated[str, typer.Argument(help="The file; '-' for standard output or input.", show_default=False)]
+Beside = Annotated[
+    bool, typer.Option("--beside", help="Store it although all that is there is encrypted with keys of others.")
+]
+Unencrypted = Annotated[
+    bool, typer.Option("--unencrypted", help="Store it as it is, beside what other keys encrypt.")
+]
 
 
 def export(
@@ -100,23 +105,19 @@ def _written(path: Path, to_standard_output: bool) -> Iterator[BinaryIO]:
 def import_(
     file: File,
     store: StoreUrl = None,
-    unencrypted: Annotated[
-        bool, typer.Option("--unencrypted", help="Store them as they are, beside what other keys encrypt.")
-    ] = False,
+    beside: Beside = False,
+    unencrypted: Unencrypted = False,
     as_json: AsJson = False,
 ) -> None:
     """Store the entries of a file that `askonce export` wrote, in the namespaces that they had."""
     with _read(file) as opened, progress("importing", None, quiet=as_json) as done:
-        keys = encryption_keys()
-        if keys and unencrypted:
-            raise ConfigError(f"--unencrypted: {KEYS_VARIABLE} has keys, with which everything is encrypted")
-        reading = Import(opened, Codec(keys))
+        reading = Import(opened, Codec(encryption_keys()))
         batches = reading.batches()
         first = next(batches, None)
         if first is not None:  # or a file that holds nothing would make a new store
             with opened_cache(store, None, new=True) as cache:
-                for base in () if unencrypted else sorted({name.partition("/")[0] for name in first}):
-                    check_writable(cache, base, "" if keys else _HINT)
+                for base in sorted({name.partition("/")[0] for name in first}):
+                    check_writable(cache, base, beside=beside or reading.was_sealed, unencrypted=unencrypted)
                 reading.into(cache.store, chain([first], batches), progress=done)
     imported = reading.done
     if as_json:
@@ -156,6 +157,8 @@ def warm(
     store: StoreUrl = None,
     namespace: Namespace = None,
     tenant: Tenants = None,
+    beside: Beside = False,
+    unencrypted: Unencrypted = False,
     as_json: AsJson = False,
 ) -> None:
     """Have requests answered that are not stored yet, by the application's own model."""
@@ -170,7 +173,7 @@ def warm(
     failures: list[str] = []
 
     with opened_cache(store, namespace, new=True) as cache, progress("warming", len(wanted), quiet=as_json) as done:
-        check_writable(cache)
+        check_writable(cache, beside=beside, unencrypted=unencrypted)
 
         def send(request: Any) -> None:
             try:

@@ -161,6 +161,7 @@ class Import:
 
     Attributes:
         done: what was done so far.
+        was_sealed: the file is encrypted, so that what comes of `batches` shows that the codec has its key.
 
     Raises:
         ConfigError: it is no such file, of a newer version, or sealed while the store is not.
@@ -174,12 +175,12 @@ class Import:
             head = _opened(next(self._frames, None), None)
         except CodecError:
             head = None
-        self._sealed = isinstance(head, _HeadFrame) and head.sealed
-        if self._sealed and not codec.seals:
+        self.was_sealed = isinstance(head, _HeadFrame) and head.sealed
+        if self.was_sealed and not codec.seals:
             raise ConfigError(
                 "the file is encrypted: set ASKONCE_ENCRYPTION_KEYS, and import into an encrypted store"
             )
-        self._codec, self._theirs = codec, codec if self._sealed else Codec()
+        self._codec, self._theirs = codec, codec if self.was_sealed else Codec()
         self._now, self._records = time.time() if now is None else now, 0
         self._damaged = False
         self.done = Imported()
@@ -239,7 +240,7 @@ class Import:
 
     def _frame(self, data: bytes | None) -> _RecordFrame | _EndFrame:
         try:
-            found = _opened(data, self._theirs if self._sealed else None)
+            found = _opened(data, self._theirs if self.was_sealed else None)
             if isinstance(found, _HeadFrame):
                 raise CodecError("another kind of frame")
         except CodecError:
@@ -249,7 +250,7 @@ class Import:
 
     def _record(self, data: bytes | None) -> tuple[str, _Dated] | None:
         """The namespace and record in a frame; ``None`` if it has none, or one that is not to be stored."""
-        if self._sealed and data is not None and not self._theirs.has_key_of(data):
+        if self.was_sealed and data is not None and not self._theirs.has_key_of(data):
             raise ConfigError("the file is encrypted, and no key in ASKONCE_ENCRYPTION_KEYS opens it")
         try:
             found = self._frame(data)
