@@ -70,3 +70,18 @@ def test_wrong_options_are_refused_at_once(wrong: dict[str, Any]) -> None:
 def test_an_option_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError), cache_options(**wrong):
         pass
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"tags": ["a\nb"]}, r"a tag has a character that cannot be printed, '\\n': 'a\\nb'"),
+        ({"tags": ["caf\udce9"]}, r"a tag is not valid Unicode \(not UTF-8\?\): 'caf\\udce9'"),
+        ({"namespace": ""}, "namespace is a text that is not empty, got ''"),
+        ({"namespace": "a\u200bb"}, r"namespace has a character that cannot be printed, '\\u200b'"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_with_a_name_is_said(wrong: dict[str, Any], why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        cache_options(**wrong)

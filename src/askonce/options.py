@@ -69,8 +69,24 @@ def check_name(what: str, value: object) -> None:
     Raises:
         ConfigError: it is not a text, empty, or not printable.
     """
-    if not isinstance(value, str) or not value or not value.isprintable():
+    if not isinstance(value, str) or not value:
         raise ConfigError(f"{what} is a text that is not empty, got {value!r}")
+    if not value.isprintable():
+        check_unicode(what, value)
+        wrong = next(one for one in value if not one.isprintable())
+        raise ConfigError(f"{what} has a character that cannot be printed, {wrong!r}: {value!r}")
+
+
+def check_unicode(what: str, value: str) -> None:
+    """Check that a text can be stored: an argument of a command that is not UTF-8 cannot.
+
+    Raises:
+        ConfigError: it has half of a surrogate pair.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{what} is not valid Unicode (not UTF-8?): {value!r}") from error
 
 
 def current_options() -> CacheOptions:

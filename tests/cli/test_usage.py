@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer.main
 from typer.testing import CliRunner
 
 from askonce import Cache, ConfigError, cache_options
 from askonce.cli.app import app
+from askonce.errors import AskOnceError
 from askonce.stores import open_store
+from tests.cli.test_reference import commands
 from tests.support.application import Application
 
 
@@ -71,6 +74,28 @@ def _in_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 2, (done.output, done.exception)
+
+
+def test_an_argument_that_is_not_utf_8_is_an_error_of_one_line(folder: Path) -> None:
+    with Cache() as cache:
+        Application(cache).answer("why?")
+    text = "caf\udce9"  # as Python has it
+    group = typer.main.get_command(app)
+    for name, command in commands(group):
+        path = name.split()[1:]
+        if path == ["proxy"]:
+            continue
+        for one in command.params:
+            if getattr(one, "is_flag", False) or one.name == "help":
+                continue
+            for before in ([], ["request"]):
+                given = [text] if one.param_type_name == "argument" else [*before, one.opts[0], text]
+                done = CliRunner().invoke(app, [*path, *given], input="y\n")
+                known = done.exception is None or isinstance(done.exception, (AskOnceError, OSError, SystemExit))
+                assert known, (path, given, done.exception)
+    for option in ("--tag", "--source", "--tenant"):
+        done = CliRunner().invoke(app, ["delete", option, text, "--yes"])
+        assert done.exit_code == 2 and "is not valid Unicode" in done.output
 
 
 @pytest.mark.parametrize("line", FAILED)

@@ -601,6 +601,9 @@ def test_what_to_erase_is_named_once(cache: Cache) -> None:
         {"tenant": 5},
         {"tenant": [None]},
         {"tenant": None, "tag": "a"},
+        {"source": "caf\udce9"},
+        {"tag": "caf\udce9"},
+        {"tenant": ["caf\udce9"]},
     ],
 )
 def test_what_is_to_be_erased_is_named_by_a_text(target: Any) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from askonce import Cache, Corpus
+from askonce import Cache, ConfigError, Corpus
 from askonce.changelog.journal import Journal
 from askonce.provenance.changes import Change
 from askonce.stores.memory import MemoryStore
@@ -67,3 +67,12 @@ def test_a_failed_write_is_reported_as_one_that_ended() -> None:
     with pytest.raises(OSError, match="disk"), corpus.writing(["a"], added=False):
         raise OSError("disk")
     assert [shown(one) for one in changes_of(corpus)] == ["[a", "a]"]
+
+
+def test_a_name_or_an_id_that_cannot_be_stored_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="the name of a corpus is not valid Unicode"):
+        Corpus(MemoryStore(), name="caf\udce9")
+    corpus = Corpus(MemoryStore())
+    with pytest.raises(ConfigError, match="an id is not valid Unicode"):
+        corpus.changed(["a", "caf\udce9"])
+    assert not changes_of(corpus)

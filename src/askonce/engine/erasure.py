@@ -31,7 +31,7 @@ from askonce.keys.request_texts import (
     folded,
     spellings,
 )
-from askonce.options import check_name
+from askonce.options import check_name, check_unicode
 from askonce.prefix.tracking.aggregates import days_namespace, log_namespace, without_examples
 from askonce.semantic.index.file import saved_under
 from askonce.semantic.types import vector_partition
@@ -62,7 +62,7 @@ class Target(msgspec.Struct, frozen=True):
             another value that is spelled like it; or was made from a request of which one text or number equals it.
 
     Raises:
-        ConfigError: none or several are given, or one is no name.
+        ConfigError: none or several are given, or one is no name that can be stored.
     """
 
     tenant: tuple[str, ...] = ()
@@ -78,6 +78,8 @@ class Target(msgspec.Struct, frozen=True):
             raise ConfigError("name what is to be erased: a tenant, a source, a tag or a text, and one of them")
         for one in self.tenant:
             check_name("a tenant", one)
+        for what, name in (("a source", self.source), ("a tag", self.tag)):
+            check_unicode(what, name or "")
 
     @property
     def what(self) -> str:

@@ -15,7 +15,7 @@ from askonce.cache import Cache, shared_cache
 from askonce.concurrency.drivers import run
 from askonce.engine.settings import Settings
 from askonce.errors import ConfigError, StoreError
-from askonce.options import CacheOptions
+from askonce.options import CacheOptions, check_unicode
 from askonce.provenance.additions import added_vectors
 from askonce.provenance.changes import Change, batches
 from askonce.provenance.writes import Call, Write, Writes
@@ -65,6 +65,7 @@ class Corpus:
     ) -> None:
         if not name:
             raise ConfigError("a corpus needs a name")
+        check_unicode("the name of a corpus", name)
         if near_margin is not None and not 0 <= near_margin <= 2:
             raise ConfigError(f"near_margin is a difference of cosine similarities, from 0 to 2; got {near_margin}")
         self.cache = shared_cache(store, settings)
@@ -112,6 +113,7 @@ class Corpus:
 
         Raises:
             StoreError: the store failed, so that outdated retrievals may still be served.
+            ConfigError: ``ids`` is no list of texts that can be stored.
         """
         run(self._changed(self._call, _listed(ids), self._states()))
 
@@ -252,4 +254,7 @@ def _addition(embeddings: Sequence[Sequence[float]] | None, states: States) -> C
 def _listed(ids: Iterable[str]) -> list[str]:
     if isinstance(ids, str):
         raise ConfigError(f"ids is a list of ids: ids=[{ids!r}]")
-    return [str(one) for one in ids]
+    listed = [str(one) for one in ids]
+    for one in listed:
+        check_unicode("an id", one)
+    return listed
