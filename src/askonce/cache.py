@@ -15,7 +15,7 @@ from askonce.errors import ConfigError, MissingExtraError
 from askonce.options import check_name
 from askonce.stats import Stats, Totals, TotalsBy
 from askonce.stores import Client, Store, is_client
-from askonce.stores.configured import default_settings, default_store, encryption_keys
+from askonce.stores.configured import default_settings, default_store, encryption_keys, named
 from askonce.stores.fork import fork_lock
 from askonce.totals.reading import Since
 
@@ -56,10 +56,12 @@ class Cache:
         if not (store is None or isinstance(store, (str, Store)) or is_client(store)):
             kind = type(store).__name__  # what it holds may be a secret
             raise ConfigError(f"store is a URL such as 'sqlite:///cache.db', or a Store; got an object of {kind}")
+        where = ""
         if store is None:
-            store = default_store()[0]
+            store, where = default_store()
         settings, checked = _with_defaults(settings)  # also of a process that has no such file
-        self.engine = CacheEngine(store, checked)
+        with named(where if store is not None else ""):
+            self.engine = CacheEngine(store, checked)
         self.store, self.namespace = self.engine.store, self.engine.settings.namespace
         self.source: tuple[str | None, Settings] | None = None
         if (store is None or isinstance(store, str)) and not _is_in_memory(store):
@@ -486,11 +488,10 @@ def shared_cache(store: str | Store | Client | Cache | None, settings: Settings)
         if settings:
             raise ConfigError(f"{', '.join(settings)}: give options to the Cache, not beside it")
         return store
-    if store is None:
-        store = default_store()[0]
-    if isinstance(store, Store) or _is_in_memory(store):
+    used = default_store()[0] if store is None else store
+    if isinstance(used, Store) or _is_in_memory(used):
         return Cache(store, **settings)
-    place = store if store is None or isinstance(store, str) else id(store)  # a client
+    place = used if used is None or isinstance(used, str) else id(used)  # a client
     given = tuple(sorted((key, repr(value)) for key, value in settings.items()))
     name = (place, given, tuple(encryption_keys()))
     with _sharing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from askonce import Cache, ConfigError, cache_options
+from askonce import Cache, ConfigError, Corpus, cache_options
 from askonce.cli.app import app
 from askonce.errors import AskOnceError
 from askonce.stores import open_store
@@ -188,3 +189,68 @@ def test_a_question_is_no_part_of_what_is_printed(tmp_path: Path) -> None:
         assert done.returncode == code and "[y/N]" in done.stderr
         assert done.stdout == "" if code else json.loads(done.stdout)["deleted"] == 1
         assert done.stdout.startswith("{") or code
+
+
+def doctor(url: str) -> tuple[int, dict[str, dict[str, str]]]:
+    done = CliRunner().invoke(app, ["doctor", "--store", url, "--json"])
+    return done.exit_code, {one["name"]: one for one in json.loads(done.stdout)["findings"]}
+
+
+def test_doctor_says_what_a_cache_would_say_of_a_place_that_it_cannot_use(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path, Path("/dev/null"), tmp_path / "file" / "cache.db", tmp_path / "file" / "a" / "cache.db"):
+        with pytest.raises(ConfigError) as raised:
+            Cache(f"sqlite:///{path}")
+        code, findings = doctor(f"sqlite:///{path}")
+        found = findings["using the store"]
+        assert (code, found["level"], found["value"]) == (1, "problem", str(raised.value))
+    code, findings = doctor(f"sqlite:///{tmp_path}/new/cache.db")
+    assert (code, findings["entries"]["level"]) == (0, "warning")
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_doctor_sees_that_a_folder_cannot_be_written_to(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    code, findings = doctor(f"sqlite:///{tmp_path}/cache.db")
+    assert code == 1 and "cannot create" in findings["using the store"]["value"]
+
+
+def test_bench_measures_where_a_store_would_be(tmp_path: Path) -> None:
+    for path in (tmp_path / "cache.db", tmp_path / "new" / "cache.db"):
+        done = CliRunner().invoke(app, ["bench", "--rounds", "10", "--store", f"sqlite:///{path}", "--json"])
+        assert done.exit_code == 0, done.exception
+        assert json.loads(done.stdout)["store"] == f"a new file beside {path}"
+        assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("")
+    done = CliRunner().invoke(app, ["bench", "--store", f"sqlite:///{tmp_path}/file/cache.db"])
+    assert "cannot create" in str(done.exception)
+
+
+@pytest.mark.parametrize("url", ["nothere", "redis://localhost:port", "sqlite://", "nothere://x"])
+def test_a_wrong_url_is_named_with_where_it_stands(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").write_text(f'[tool.askonce]\nstore = "{url}"\n')
+    for where in (f"[tool.askonce] of {tmp_path / 'pyproject.toml'}: ", "the variable ASKONCE_STORE: "):
+        for make in (Cache, lambda: Corpus().cache):
+            with pytest.raises(ConfigError) as raised:
+                make()
+            assert str(raised.value).startswith(where)
+        done = CliRunner().invoke(app, ["ls"])
+        assert done.exit_code == 1 and str(done.exception).startswith(where)
+        monkeypatch.setenv("ASKONCE_STORE", url)
+
+
+@pytest.mark.parametrize("keys", ["00", "nothex", "00" * 32 + ",00"])
+def test_keys_in_the_variable_have_its_form(keys: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASKONCE_ENCRYPTION_KEYS", keys)
+    done = CliRunner().invoke(app, ["ls"])
+    assert "ASKONCE_ENCRYPTION_KEYS has keys of 32, 48 or 64 hexadecimal digits" in str(done.exception)
+
+
+def test_an_export_needs_a_file(folder: Path) -> None:
+    for file in ("", str(folder)):
+        done = CliRunner().invoke(app, ["export", file, "--yes"])
+        assert done.exit_code == 2 and "is no file" in done.output, done.output

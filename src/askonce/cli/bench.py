@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import statistics
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Annotated, Any
 
 import typer
 
 from askonce.cli.common import AsJson, Heading, StoreUrl, out, print_json, print_rows, progress
-from askonce.cli.opened import opened
+from askonce.cli.opened import NoStoreYet, opened
 from askonce.stores import redact
-from askonce.stores.base import Record
+from askonce.stores.base import Record, Store
+from askonce.stores.sqlite.file import check_creatable, nearest_folder
 
 SCRATCH = "askonce bench"
 _BATCH = 100
@@ -26,10 +29,10 @@ def bench(
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the store's latency, in a namespace of its own, which is deleted afterwards: so no --namespace."""
+    """Measure the store's latency, in a namespace of its own, which is deleted afterwards: so no --namespace. Where there is no file yet, one that is deleted takes its place, in the same folder."""  # noqa: E501
     namespace, value = SCRATCH, os.urandom(value_bytes)
     keys = [number.to_bytes(32) for number in range(rounds)]
-    with opened(store) as found:
+    with _opened(store) as (found, url):
         calls: dict[str, Callable[[bytes], Any]] = {
             "put": lambda key: found.put(namespace, [Record(key, value, time.time() + 600)]),
             "hit": partial(found.get, namespace),
@@ -45,7 +48,6 @@ def bench(
             figures[f"{min(_BATCH, rounds)} hits at once"] = _figures([1000 * (time.perf_counter() - started)])
         finally:
             found.erase({namespace: None})  # with its name
-        url = redact(found.url)
     if as_json:
         print_json({"store": url, "rounds": rounds, "value_bytes": value_bytes, "milliseconds": figures})
         return
@@ -53,6 +55,21 @@ def bench(
     headings = [Heading("milliseconds", 12), *map(Heading, ("median", "95 %", "99 %", "slowest"))]
     parts = ("median", "p95", "p99", "max")
     print_rows(headings, [[name, *(f"{one[part]:.3f}" for part in parts)] for name, one in figures.items()])
+
+
+@contextmanager
+def _opened(store: str | None) -> Iterator[tuple[Store, str]]:
+    """The store, or what takes its place where nothing was stored yet; and what to call it."""
+    with ExitStack() as stack:
+        try:
+            found = stack.enter_context(opened(store))
+            url = redact(found.url)
+        except NoStoreYet as error:
+            check_creatable(error.path)
+            folder = stack.enter_context(tempfile.TemporaryDirectory(dir=nearest_folder(error.path)))
+            found = stack.enter_context(opened(f"sqlite:///{folder}/bench.db", new=True))
+            url = f"a new file beside {error.path}"
+        yield found, url
 
 
 def _milliseconds(call: Callable[[bytes], Any], key: bytes, done: Callable[[int], object]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -12,7 +13,7 @@ from rich.table import Column, Table
 
 from askonce.cache import Cache
 from askonce.cli.common import AsJson, Namespace, StoreUrl, number_of, out, print_json, size, span
-from askonce.cli.opened import NoStoreYet, filled_page, has_readable, opened_cache
+from askonce.cli.opened import NoStoreYet, UnusableStore, filled_page, has_readable, opened_cache
 from askonce.cli.version import versions
 from askonce.entries.entry import Place
 from askonce.errors import ConfigError, ForeignStoreError, StoreError
@@ -21,6 +22,7 @@ from askonce.stores import redact, trial
 from askonce.stores.base import Record, Store
 from askonce.stores.circuit_breaker import StoreDown
 from askonce.stores.configured import KEYS_VARIABLE, default_settings, default_store, encryption_keys
+from askonce.stores.sqlite.file import check_creatable
 
 Level = Literal["ok", "warning", "problem"]
 MOST_SKEW_SECONDS = 1.0
@@ -42,6 +44,7 @@ ADVICE = {
     "memory in use": "raise maxmemory, or lower max_bytes",
     "keys evicted by the server": "the server is short of memory, and drops records by itself",
     "reading the store": "until it can be read, the cache is bypassed, and models are called",
+    "using the store": "no cache can be made with it: `Cache` raises this error",
     "write and read": "what was written was not found: is this a read-only replica?",
     "encrypted namespaces": f"what is in them is not counted here: give their keys in {KEYS_VARIABLE}",
     "entries": "the first request makes it, unless the application has another store or working directory",
@@ -77,10 +80,12 @@ def doctor(store: StoreUrl = None, namespace: Namespace = None, as_json: AsJson 
             found += (permissions := [*_of_permissions(cache)])
             if not _problems(permissions):
                 found += _of_contents(cache)
-    except NoStoreYet:
-        found.append(Finding("entries", "nothing is stored yet: there is no file", "warning", ADVICE["entries"]))
+    except NoStoreYet as error:
+        found.append(_of_new_file(error.path))
+    except UnusableStore as error:
+        found.append(_unusable(error))
     except (StoreError, ForeignStoreError) as error:  # what is known so far is shown all the same
-        found.append(Finding("reading the store", str(error), "problem", ADVICE["reading the store"]))
+        found.append(_unreadable(error))
     found += [Finding(f"version of {name}", one) for name, one in versions().items()]
     if as_json:
         print_json({"findings": found, "facts": facts})
@@ -92,6 +97,24 @@ def doctor(store: StoreUrl = None, namespace: Namespace = None, as_json: AsJson 
         out.print(table, markup=False)
     if problems := _problems(found):
         raise ConfigError(f"{number_of(len(problems), 'problem', 'problems')}: {', '.join(problems)}")
+
+
+def _of_new_file(path: Path) -> Finding:
+    try:
+        check_creatable(path)
+    except ConfigError as error:
+        return _unusable(error)
+    except StoreError as error:
+        return _unreadable(error)
+    return Finding("entries", "nothing is stored yet: there is no file", "warning", ADVICE["entries"])
+
+
+def _unusable(error: Exception) -> Finding:
+    return Finding("using the store", str(error), "problem", ADVICE["using the store"])
+
+
+def _unreadable(error: Exception) -> Finding:
+    return Finding("reading the store", str(error), "problem", ADVICE["reading the store"])
 
 
 def _problems(found: list[Finding]) -> list[str]:

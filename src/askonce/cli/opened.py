@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -11,19 +11,31 @@ from askonce.cache import Cache, check_settings
 from askonce.cli.common import err, usage
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Entry, Place
-from askonce.errors import CodecError, ConfigError
+from askonce.errors import CodecError, ConfigError, ForeignStoreError
 from askonce.options import cache_options, check_name
 from askonce.storage.sealed_store import SealedStore, is_sealed_name, unknown_namespaces
 from askonce.stores import Store, default_url, redact, unchecked_store
 from askonce.stores.base import Page
-from askonce.stores.configured import KEYS_VARIABLE, default_store
+from askonce.stores.configured import KEYS_VARIABLE, default_store, named
 from askonce.stores.memory import MemoryStore
 
 _TIMEOUT_SECONDS = 30.0
 
 
 class NoStoreYet(ConfigError):
-    """There is no file where the store should be."""
+    """There is no file where the store should be.
+
+    Attributes:
+        path: the file.
+    """
+
+    def __init__(self, message: str, path: Path) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class UnusableStore(ConfigError):
+    """No cache can use the store."""
 
 
 @contextmanager
@@ -38,28 +50,35 @@ def opened(url: str | None, *, new: bool = False, or_none: bool = False) -> Iter
     Raises:
         BadParameter: the URL that the user gave is wrong, or the store is in memory.
         NoStoreYet: there is no such file.
+        UnusableStore: no cache can use it.
         ConfigError: the default URL is wrong.
         StoreUnavailable: it is down.
     """
-    named, where = (url, "--store") if url is not None else default_store()
-    with usage() if url is not None else nullcontext():
-        url = named or default_url() if url is None else url
+    given, where = (url, "--store") if url is not None else default_store()
+    with usage() if url is not None else named(where if given is not None else ""):
+        url = given or default_url() if url is None else url
         if url.lower() == "memory://":
             raise ConfigError(
                 "memory:// is in the memory of its own process, where no command sees it: give another with --store"
             )
         store = unchecked_store(url, timeout_seconds=_TIMEOUT_SECONDS)
     scheme, _, path = url.partition(":///")
-    if scheme.lower() == "sqlite" and not new and not Path(path).expanduser().is_file():
+    if scheme.lower() == "sqlite" and not new and not Path(path).expanduser().exists():
         if or_none:
             yield MemoryStore()
             return
         raise NoStoreYet(
             f"there is no store in {path} (from: {where}): nothing was stored there yet, or the application has "
-            "another one: --store URL"
+            "another one: --store URL",
+            Path(path).expanduser(),
         )
     try:
-        store.check()
+        try:
+            store.check()
+        except ConfigError as error:
+            if isinstance(error, ForeignStoreError):
+                raise
+            raise UnusableStore(str(error)) from error
         yield store
     finally:
         store.close()

@@ -54,6 +54,8 @@ def export(
 ) -> None:
     """Write the entries of a namespace and its tenants into a file, which only its owner can read."""
     path = Path(file)
+    if not file or path.is_dir():
+        raise typer.BadParameter(f"{file!r} is no file")
     if file != "-" and path.exists():
         confirm(f"Replace {file}?", yes=yes)
     with opened_cache(store, namespace) as cache:

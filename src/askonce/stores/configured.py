@@ -8,6 +8,8 @@ Files that the table names are relative to its folder, those of the variable to 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -37,16 +39,33 @@ def default_store() -> tuple[str | None, str]:
     return None, "built in"
 
 
+@contextmanager
+def named(where: str) -> Iterator[None]:
+    """Say in errors of a store's URL where it stands, if that is anywhere."""
+    try:
+        yield
+    except ConfigError as error:
+        if not where or type(error) is not ConfigError:  # a package that is missing, another program's data
+            raise
+        raise ConfigError(f"{where}: {error}") from error
+
+
 def encryption_keys() -> list[bytes]:
     """The keys of an encrypted store where none are given: no option, and in no file, which others see.
 
     Raises:
-        ConfigError: they are not written in hexadecimal.
+        ConfigError: they are not written in hexadecimal, or of another length.
     """
     try:
-        return [bytes.fromhex(one) for one in os.environ.get(KEYS_VARIABLE, "").replace(",", " ").split()]
+        keys = [bytes.fromhex(one) for one in os.environ.get(KEYS_VARIABLE, "").replace(",", " ").split()]
     except ValueError:
-        raise ConfigError(f"{KEYS_VARIABLE} has keys in hexadecimal, with commas between them") from None
+        keys = [b""]
+    if any(len(one) not in (16, 24, 32) for one in keys):
+        raise ConfigError(
+            f"{KEYS_VARIABLE} has keys of 32, 48 or 64 hexadecimal digits, with commas between them; "
+            "`openssl rand -hex 32` makes one"
+        )
+    return keys
 
 
 def default_settings() -> tuple[dict[str, Any], str]:

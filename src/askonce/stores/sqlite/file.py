@@ -107,11 +107,36 @@ def create_file(path: Path) -> None:
         if not path.exists():
             _create_empty(path)
     except OSError as error:
-        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) or error.errno == errno.EROFS:
-            raise ConfigError(f"cannot create {path}: {error.strerror}; use a file in a writable folder") from error
-        raise StoreUnavailable(f"cannot create {path}: {error.strerror}") from error
+        raise _not_created(path, error) from error
     if not path.is_file() or not os.access(path.parent, os.W_OK):
         raise ConfigError(f"{path} is not a file in a writable folder (SQLite writes next to it); use another")
+
+
+def check_creatable(path: Path) -> None:
+    """See whether a file that does not exist could be created, and leave nothing behind.
+
+    Raises:
+        ConfigError: it cannot be.
+        StoreUnavailable: it cannot be now.
+    """
+    import tempfile  # here: few look
+
+    try:
+        with tempfile.TemporaryFile(dir=nearest_folder(path)):
+            pass
+    except OSError as error:
+        raise _not_created(path, error) from error
+
+
+def nearest_folder(path: Path) -> Path:
+    """The folder of a file, or the nearest above it that exists."""
+    return next(folder for folder in path.absolute().parents if folder.exists())
+
+
+def _not_created(path: Path, error: OSError) -> ConfigError | StoreUnavailable:
+    if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) or error.errno == errno.EROFS:
+        return ConfigError(f"cannot create {path}: {error.strerror}; use a file in a writable folder")
+    return StoreUnavailable(f"cannot create {path}: {error.strerror}")
 
 
 def _create_empty(path: Path) -> None:
