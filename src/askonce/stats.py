@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from askonce.costs.figures import count, percent, span, usd
+from askonce.costs.figures import count, number_of, percent, span, usd
 from askonce.entries.entry import HitKind, MissReason, NotStoredReason, RequestKind
 
 
@@ -147,19 +147,19 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         """A few lines to read; ``repr`` has it all."""
-        seen = f"{count(self.hits)} hits ({percent(self.hit_rate)}) and {count(self.misses)} misses"
-        more = "".join(
-            f", {count(number)} {what}"
-            for number, what in ((self.bypassed, "bypassed"), (self.errors, "errors of the store"))
-            if number
+        seen = (
+            f"{number_of(self.hits, 'hit', 'hits')} ({percent(self.hit_rate)}) and "
+            f"{number_of(self.misses, 'miss', 'misses')}"
         )
+        bypassed = f", {count(self.bypassed)} bypassed" if self.bypassed else ""
+        errors = f", {number_of(self.errors, 'error', 'errors')} of the store" if self.errors else ""
         stored = f"stored {count(self.stored)}"
         if self.not_stored:
             reasons = ", ".join(f"{reason}: {number}" for reason, number in self.not_stored_reasons.items())
             stored += f", {count(self.not_stored)} not ({reasons})"
         saved = _used(self.saved_usd, self.saved_seconds, self.saved_tokens)
         spent = _used(self.spent_usd, self.spent_seconds, self.spent_input_tokens + self.spent_output_tokens)
-        return f"{seen}{more}\n{stored}\nsaved {saved}\nspent {spent}"
+        return f"{seen}{bypassed}{errors}\n{stored}\nsaved {saved}\nspent {spent}"
 
 
 class Stats(Counts, frozen=True, kw_only=True):
@@ -188,7 +188,9 @@ class Stats(Counts, frozen=True, kw_only=True):
     def __str__(self) -> str:
         """`Counts`, and whether the store is up."""
         held = (
-            "" if self.entries is None else f", {count(self.entries)} entries, {count(self.size_bytes or 0)} bytes"
+            ""
+            if self.entries is None
+            else f", {number_of(self.entries)}, {number_of(self.size_bytes or 0, 'byte', 'bytes')}"
         )
         return f"{super().__str__()}\nthe store is {self.store}{held}"
 
@@ -260,4 +262,4 @@ class RoutingStats(msgspec.Struct, frozen=True):
 
 def _used(dollars: float, seconds: float, tokens: int) -> str:
     known = f"{usd(dollars)}, " if dollars else ""
-    return f"{known}{span(seconds)}, {count(tokens)} tokens"
+    return f"{known}{span(seconds)}, {number_of(tokens, 'token', 'tokens')}"

@@ -57,8 +57,11 @@ def test_statistics_are_a_few_lines_to_read() -> None:
         "stored 1, 2 not (empty: 2)",
         "saved $0.12, 3.2 s, 0 tokens",
         "spent 0 s, 0 tokens",
-        "the store is up, 1 entries, 12,345 bytes",
+        "the store is up, 1 entry, 12,345 bytes",
     ]
+    one = Stats(hits=1, misses=1, errors=1, bypassed=1, entries=2, size_bytes=1, store="up")
+    assert str(one).splitlines()[0] == "1 hit (50%) and 1 miss, 1 bypassed, 1 error of the store"
+    assert str(one).splitlines()[-1] == "the store is up, 2 entries, 1 byte"
 
 
 def test_all_that_several_caches_do_is_counted_once_in_every_dimension(make: Callable[..., Cache]) -> None:

@@ -138,11 +138,6 @@ def span(seconds: float) -> str:
     return f"{seconds:.3g} s"
 
 
-def number_of(count: int, one: str = "entry", many: str = "entries") -> str:
-    """A number of things, such as ``1 entry``."""
-    return f"{count:,} {one if count == 1 else many}"
-
-
 def age(at: float) -> str:
     """How long ago a time was, or when it will be."""
     seconds = time.time() - at

@@ -16,7 +16,6 @@ from askonce.cli.common import (
     Yes,
     confirm,
     err,
-    number_of,
     out,
     print_json,
     progress,
@@ -24,6 +23,7 @@ from askonce.cli.common import (
 )
 from askonce.cli.opened import check_keys, check_readable, note_other_keys, opened_cache
 from askonce.cli.requests import key_of
+from askonce.costs.figures import number_of
 from askonce.engine.erasure import ErasureReport, Target
 from askonce.errors import ConfigError
 from askonce.options import check_name
@@ -125,13 +125,13 @@ def delete(
         _show(report)
     if report.encrypted:
         raise ConfigError(
-            f"{report.encrypted} namespaces were not searched: they are encrypted with keys that {KEYS_VARIABLE} "
-            "does not have"
+            f"not searched: {number_of(report.encrypted, 'namespace', 'namespaces')}, encrypted with keys that "
+            f"{KEYS_VARIABLE} does not have"
         )
     if report.unreadable:
         raise ConfigError(
-            f"{report.unreadable} records could not be read, so that they may hold more of it: "
-            + (f"give further keys in {KEYS_VARIABLE}, or " if encryption_keys() else "they are damaged; ")
+            f"{number_of(report.unreadable, 'record', 'records')} could not be read, and may hold more of it: "
+            + (f"give further keys in {KEYS_VARIABLE}, or " if encryption_keys() else "damaged; ")
             + "clear their namespace"
         )
 

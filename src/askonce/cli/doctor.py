@@ -12,9 +12,10 @@ import msgspec
 from rich.table import Column, Table
 
 from askonce.cache import Cache
-from askonce.cli.common import AsJson, Namespace, StoreUrl, number_of, out, print_json, size, span
+from askonce.cli.common import AsJson, Namespace, StoreUrl, out, print_json, size, span
 from askonce.cli.opened import NoStoreYet, UnusableStore, filled_page, has_readable, opened_cache
 from askonce.cli.version import versions
+from askonce.costs.figures import number_of
 from askonce.entries.entry import Place
 from askonce.errors import ConfigError, ForeignStoreError, StoreError
 from askonce.storage.sealed_store import SealedStore, unknown_namespaces

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from askonce.cache import Cache, check_settings
 from askonce.cli.common import err, usage
+from askonce.costs.figures import number_of
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Entry, Place
 from askonce.errors import CodecError, ConfigError, ForeignStoreError
@@ -222,8 +223,8 @@ def note_other_keys(cache: Cache) -> int:
     """Say on standard error how many namespaces the keys do not open; returns how many."""
     if unknown := unknown_namespaces(cache.store):
         err.print(
-            f"{unknown} namespaces of {redact(cache.store.url)} are encrypted with keys that {KEYS_VARIABLE} does "
-            "not have: what is in them is left as it is.",
+            f"In {redact(cache.store.url)} {number_of(unknown, 'namespace is', 'namespaces are')} encrypted with "
+            f"keys that {KEYS_VARIABLE} does not have: what is there is left as it is.",
             markup=False,
         )
     return unknown
@@ -237,6 +238,7 @@ def check_keys(cache: Cache) -> None:
     """
     if unknown := unknown_namespaces(cache.store):
         raise ConfigError(
-            f"nothing was found, but {unknown} namespaces of {redact(cache.store.url)} are encrypted with keys "
-            f"that {KEYS_VARIABLE} does not have"
+            f"nothing was found, but in {redact(cache.store.url)} "
+            f"{number_of(unknown, 'namespace is', 'namespaces are')} encrypted with keys that {KEYS_VARIABLE} does "
+            "not have"
         )

@@ -12,7 +12,7 @@ from rich.table import Column, Table
 
 from askonce.cli.common import Heading, Namespace, StoreUrl, print_rows, usage
 from askonce.cli.opened import opened
-from askonce.costs.figures import count, percent, span, usd
+from askonce.costs.figures import count, number_of, percent, span, usd
 from askonce.errors import ConfigError
 from askonce.options import check_name
 from askonce.stores.configured import default_namespace, encryption_keys
@@ -76,7 +76,7 @@ def report(
 def _show(made: PrefixReport) -> None:
     console, total, days = Console(highlight=False), made.total, made.number_of_days
     console.print(
-        f"{made.since} to {made.until}: {count(total.requests)} requests, "
+        f"{made.since} to {made.until}: {number_of(total.requests, 'request', 'requests')}, "
         f"[bold]{percent(total.read_share)}[/bold] of their tokens read from the cache; "
         f"{percent(total.lost_share)} more could have been: "
         f"[bold]{usd(total.lost_usd / days)}[/bold] and {span(total.lost_seconds / days)} a day"

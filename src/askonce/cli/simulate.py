@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from askonce.cli.common import Heading, print_rows, usage
+from askonce.costs.figures import number_of
 from askonce.options import check_name
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def _show(report: Report) -> None:
     console = Console()
     some = report.simulated_requests < report.requests
     console.print(
-        f"{report.requests:,} requests for {report.keys:,} answers of {_size(report.working_set_bytes, 'bytes')}, "
+        f"{number_of(report.requests, 'request', 'requests')} for {number_of(report.keys, 'answer', 'answers')} of "
+        f"{_size(report.working_set_bytes, 'bytes')}, "
         f"${report.cost_usd:,.2f} without a cache"
         + (f"; {report.simulated_requests:,} of them replayed" if some else "")
     )

@@ -17,7 +17,6 @@ from askonce.cli.common import (
     StoreUrl,
     Tenants,
     err,
-    number_of,
     out,
     print_json,
     print_rows,
@@ -25,7 +24,7 @@ from askonce.cli.common import (
     usage,
 )
 from askonce.cli.opened import opened_cache
-from askonce.costs.figures import count, percent, span, usd
+from askonce.costs.figures import count, number_of, percent, span, usd
 from askonce.errors import ConfigError
 from askonce.stats import Counts, TotalsBy
 from askonce.stores import redact
@@ -61,17 +60,17 @@ def stats(
     if as_json:
         print_json(totals)
         return
-    bypassed = _number_of(totals.bypassed, "request", "requests")
+    bypassed = number_of(totals.bypassed, "request", "requests")
     out.print(
-        f"{_number_of(totals.hits + totals.misses, 'request', 'requests')}, "
+        f"{number_of(totals.hits + totals.misses, 'request', 'requests')}, "
         f"[bold]{percent(totals.hit_rate)}[/bold] of them hits; saved [bold]{usd(totals.saved_usd)}[/bold], "
         f"{span(totals.saved_seconds)} and {count(totals.saved_tokens)} tokens; "
         f"spent {usd(totals.spent_usd)} and {span(totals.spent_seconds)}"
     )
     out.print(
-        f"{_number_of(totals.entries or 0, 'entry', 'entries')} of {size(totals.size_bytes or 0)}; "
+        f"{number_of(totals.entries or 0, 'entry', 'entries')} of {size(totals.size_bytes or 0)}; "
         f"{count(totals.stored)} stored, {count(totals.evicted)} evicted, {bypassed} bypassed, "
-        f"{_number_of(totals.errors, 'error', 'errors')} of the store"
+        f"{number_of(totals.errors, 'error', 'errors')} of the store"
     )
     for what, reasons in (
         ("hits", totals.hit_kinds),
@@ -158,10 +157,6 @@ def _print(by: str, rows: Mapping[str, Counts]) -> None:
 def _readable(tenant: str) -> str:
     """The names of nested tenants as the application gave them."""
     return " / ".join(map(unquote, tenant.split("/")))
-
-
-def _number_of(number: int, one: str, many: str) -> str:
-    return f"{count(number)} {one if number == 1 else many}"
 
 
 def _reasons(reasons: Mapping[Any, int]) -> str:

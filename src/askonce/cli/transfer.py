@@ -22,13 +22,13 @@ from askonce.cli.common import (
     Tenants,
     confirm,
     err,
-    number_of,
     print_json,
     progress,
     usd,
 )
 from askonce.cli.opened import check_keys, check_writable, in_tenants, note_other_keys, opened_cache
 from askonce.cli.requests import adapter_of, object_at, read_requests
+from askonce.costs.figures import number_of
 from askonce.engine.erasure import is_state
 from askonce.entries.codec import Codec
 from askonce.errors import ConfigError
@@ -194,12 +194,16 @@ def warm(
     else:
         hits, stored, failed = report["hits"], report["stored"], report["failed"]
         err.print(
-            f"{len(wanted):,} requests: {hits:,} were stored already or are given twice, {stored:,} are now, "
+            f"{number_of(len(wanted), 'request', 'requests')}: {hits:,} stored already or given twice, "
+            f"{stored:,} now, "
             f"{failed:,} failed{_not_stored(report['not_stored'])}; spent {usd(report['spent_usd']) or '$0'}.",
             markup=False,
         )
     if failures:
-        raise ConfigError(f"{len(failures)} of {len(wanted)} requests failed, the first with {failures[0][:300]}")
+        raise ConfigError(
+            f"{len(failures):,} of {number_of(len(wanted), 'request', 'requests')} failed, the first with "
+            f"{failures[0][:300]}"
+        )
 
 
 def _not_stored(reasons: dict[str, int]) -> str:

@@ -31,3 +31,8 @@ def span(seconds: float) -> str:
 def count(number: float) -> str:
     """``1,234``."""
     return f"{number:,.0f}"
+
+
+def number_of(number: float, one: str = "entry", many: str = "entries") -> str:
+    """A number of things, such as ``1 entry``."""
+    return f"{count(number)} {one if number == 1 else many}"
