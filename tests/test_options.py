@@ -82,6 +82,6 @@ def test_an_option_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None
     ],
     ids=str,
 )
-def test_what_is_wrong_with_a_name_is_said(wrong: dict[str, Any], why: str) -> None:
+def test_an_error_names_what_is_wrong_with_a_name(wrong: dict[str, Any], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         cache_options(**wrong)
