@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from askonce.concurrency.beside import LARGE_BYTES
 from askonce.entries.requested import Requested, requested_by
 from askonce.keys.normal_form import (
     NormalForm,
@@ -61,6 +62,7 @@ class WireRequest(msgspec.Struct, eq=False):
         has_cookie: it shows a cookie.
         is_shared: it may be answered by what other callers were answered.
         has_one_owner: all who share are one to the provider, which is sent the same credential for all.
+        is_large: its body is.
     """
 
     api: Api
@@ -73,6 +75,7 @@ class WireRequest(msgspec.Struct, eq=False):
     has_cookie: bool = False
     is_shared: bool = False
     has_one_owner: bool = False
+    is_large: bool = False
     _form: NormalForm | None = None
     _digest: bytes = b""
 
@@ -244,6 +247,7 @@ def read_request(
         has_cookie(headers),
         share,
         one_owner,
+        len(body) > LARGE_BYTES,
     )
 
 
