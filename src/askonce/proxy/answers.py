@@ -80,7 +80,7 @@ class Answers:
         elif wire.directives.only_if_cached:
             await call.say(nothing_cached())
         else:
-            await self._relay.pass_on(call, target, body, "bypass")
+            await self._relay.pass_on(call, target, body, "bypass", wire.barred)
 
     async def _respond(self, of: CacheableCall) -> None:
         storing = self._storing.get(of.request.place)
