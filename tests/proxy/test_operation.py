@@ -73,7 +73,9 @@ def test_wrong_settings_are_refused_in_a_line_that_names_them(tmp_path: Path) ->
     for nothing in ("=", ",="):
         assert "one begins with =" in refused("--upstream", f"{nothing}{one}")
     assert "local_ttl is zero or a positive number" in refused("--upstream", one, "--local-ttl", "-1")
-    unknown = refused(env={"ASKONCE_PROXY_UPSTREAMS": one, "ASKONCE_PROXY_SECRET": "s"})
+    unknown = refused(
+        env={"ASKONCE_PROXY_UPSTREAMS": one, "ASKONCE_PROXY_SECRET": "s", "ASKONCE_PROXY_SERVICE_HOST": "10.0.0.1"}
+    )
     assert unknown.count("there is no variable") == 1
     assert "ASKONCE_PROXY_UPSTREAMS; did you mean ASKONCE_PROXY_UPSTREAM?" in " ".join(unknown.split())
     assert "spaces between several" in refused(env={"ASKONCE_PROXY_UPSTREAM": f"{one},claude-*={one}"})

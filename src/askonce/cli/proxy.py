@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from typing import Annotated, Any
 
 import typer
@@ -151,6 +152,8 @@ KeysFile = Annotated[
 
 _PREFIX = "ASKONCE_PROXY_"
 _WITHOUT_OPTION = {f"{_PREFIX}ADMIN_TOKEN", f"{_PREFIX}SECRET", f"{_PREFIX}SETTINGS"}
+_OF_KUBERNETES = re.compile(rf"{_PREFIX}(SERVICE_|PORT_\d)")
+"""Which it sets for a service that is called askonce-proxy."""
 _OF_CACHE = {
     "ttl": "ttl",
     "stale_while_revalidate": "stale_while_revalidate",
@@ -223,7 +226,8 @@ def proxy(
 def _warn_of_unknown_variables(ctx: typer.Context) -> None:
     """Say which variables of the environment have the proxy's prefix, and set nothing."""
     known = {str(one.envvar) for one in ctx.command.params if one.envvar} | _WITHOUT_OPTION
-    for name in sorted(one for one in os.environ if one.startswith(_PREFIX) and one not in known):
+    unknown = (one for one in os.environ if one.startswith(_PREFIX) and one not in known)
+    for name in sorted(one for one in unknown if not _OF_KUBERNETES.match(one)):
         near = difflib.get_close_matches(name, known, 1, cutoff=0.8)
         hint = f"; did you mean {near[0]}?" if near else ""
         err.print(f"askonce proxy: there is no variable {name}{hint}", markup=False)
