@@ -119,7 +119,10 @@ def test_a_hit_is_what_was_made_and_is_the_callers_own(serve: Serve, tmp_path: P
         assert again.headers["x-own"] == "1" and not {"set-cookie", "x-ratelimit-limit"} & set(again.headers)
         assert posted(proxy.url, authorization="Bearer sk-2").headers["cache-status"] == "askonce; fwd=miss"
         for _ in range(2):  # nobody's
-            assert posted(proxy.url, authorization="").headers["cache-status"] == "askonce; fwd=bypass"
+            assert (
+                posted(proxy.url, authorization="").headers["cache-status"]
+                == "askonce; fwd=bypass; detail=no-credential"
+            )
         assert len(upstream.received) == 4
         assert upstream.received[0].headers["authorization"] == "Bearer sk-1"
         proxy.stop()
@@ -227,7 +230,7 @@ def test_clients_name_the_namespaces_that_they_may(serve: Serve, options: list[s
         assert "hit" in posted(url).headers["cache-status"]
 
 
-def test_what_a_client_shows_that_keeps_it_from_the_cache_is_said(serve: Serve) -> None:
+def test_why_a_request_is_not_cached_is_said(serve: Serve) -> None:
     with Upstream(lambda _: Scripted([PLAIN])) as upstream:
         url = serve(upstream.url).url
         for body, path in ((CHAT, "/v1/chat/completions"), (EMBEDDING, "/v1/embeddings")):
