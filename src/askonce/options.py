@@ -42,14 +42,16 @@ options_in_effect: ContextVar[CacheOptions] = ContextVar("askonce_options", defa
 """The options in effect in the running context."""
 
 
-def positive_seconds(name: str, value: object) -> float:
+def positive_seconds(name: str, value: object, *, or_zero: bool = False) -> float:
     """Check a number of seconds of the application.
 
     Raises:
-        ConfigError: it is not a number, or not positive.
+        ConfigError: it is not a number, or not positive; ``or_zero``: nor zero.
     """
+    if or_zero and not isinstance(value, bool) and value == 0:
+        return 0.0
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not (value > 0 and math.isfinite(value)):
-        raise ConfigError(f"{name} is a positive number of seconds, got {value!r}")
+        raise ConfigError(f"{name} is {'zero or ' if or_zero else ''}a positive number of seconds, got {value!r}")
     return float(value)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
@@ -270,3 +272,30 @@ def test_a_model_that_hangs_holds_nobody_for_more_than_twice_max_wait() -> None:
         list(pool.map(application.answer, ["why?"] * 8))
     assert time.monotonic() - started < SOON
     assert application.calls == 8
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_what_callers_have_is_given_up_without_a_collection_of_garbage(asynchronous: bool) -> None:
+    class Document:
+        """Something large."""
+
+    application = Application(Cache(MemoryStore()))
+
+    def miss() -> weakref.ref[Document]:
+        document = Document()  # in a frame that calls the cache
+        application.answer("sync")
+        return weakref.ref(document)
+
+    async def amiss() -> weakref.ref[Document]:
+        document = Document()
+        await application.aanswer("async")
+        return weakref.ref(document)
+
+    in_a_pool(lambda: None)  # from now on there are executors
+    gc.collect()
+    gc.disable()
+    try:
+        document = asyncio.run(amiss()) if asynchronous else miss()
+        assert document() is None
+    finally:
+        gc.enable()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -208,3 +210,42 @@ def test_the_reason_is_reported_why_a_similar_question_is_no_hit(monkeypatch: py
         served = cache.explain(lambda: answer_in_words(cache, f"Please, {SUNDAY}", "never"))
         assert "would be served" in served.why[1], served.why
         assert cache.stats().semantic.requests == requests  # type: ignore[union-attr]
+
+
+def test_a_large_request_is_not_held_when_it_was_answered(store: MemoryStore, clock: FakeClock) -> None:
+    class Prompt:
+        def __init__(self, text: str) -> None:
+            self.text = text
+
+        def form(self) -> NormalForm:
+            return NormalForm({"messages": [self.text]})
+
+    def answered(prompt: Prompt, many: bool) -> None:
+        request = cache.engine.request("answer", prompt.form, digest=lambda: (prompt.form().digest(), "gpt-4o"))
+        assert request is not None
+        if many:
+            cache.engine.store_many([request], [Answer(b"because")], 0.1)
+        else:
+            cache.engine.answer(request, lambda: "because", lambda text: Answer(text.encode()))
+
+    def held(length: int, many: bool) -> bool:
+        prompt = Prompt(f"{many}" * length)
+        answered(prompt, many)
+        cache.stats()  # takes what happened into the history
+        reference = weakref.ref(prompt)
+        del prompt
+        gc.collect()
+        return reference() is not None
+
+    def why_missed(prompt: Prompt) -> str:
+        clock.advance(101)
+        return cache.explain(lambda: answered(prompt, False)).why[0]
+
+    with Cache(store, clock=clock, ttl=100) as cache:
+        assert [held(length, many) for length in (10, 100_000) for many in (False, True)] == [
+            True,
+            True,
+            False,
+            False,
+        ]
+        assert "and has expired" in why_missed(Prompt("False" * 100_000))  # what became of it is known all the same

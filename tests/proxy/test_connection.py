@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import socket
 from collections.abc import AsyncIterator
@@ -15,6 +16,11 @@ import uvicorn
 from askonce.proxy import connection
 from askonce.proxy.call import ClientLeft, ProxyCall
 from askonce.proxy.connection import ClientConnection
+from tests.httpx.test_right_answers import CHAT
+from tests.httpx.upstream import STREAM, Scripted, Upstream
+
+from .conftest import Serve
+from .test_proxy import CHUNKS
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -67,3 +73,31 @@ async def test_who_sends_no_request_is_named(port: int, caplog: pytest.LogCaptur
     tls, other = (one.getMessage() for one in caplog.records if one.name == "askonce")
     assert "127.0.0.1" in tls and "TLS" in tls
     assert "127.0.0.1" in other and "TLS" not in other
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+async def test_a_client_of_http_1_0_gets_no_chunks(serve: Serve, breaks: bool) -> None:
+    """What has no length ends with the connection; what breaks off does not look whole."""
+    stream = Scripted(CHUNKS, headers=STREAM, tears=breaks)
+    body = json.dumps({**CHAT, "stream": True}).encode()
+    with Upstream(lambda _: stream) as upstream:
+        proxy = serve(upstream.url)
+        for number, path in enumerate(["/v1/chat/completions", "/v1/chat/completions", "/v1/other"]):
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(proxy.url.rpartition(":")[2]))
+            fields = f"authorization: Bearer sk\r\ncontent-length: {len(body)}"
+            writer.write(f"POST {path} HTTP/1.0\r\n{fields}\r\n\r\n".encode() + body)
+            came = b""
+            try:
+                async with asyncio.timeout(30):
+                    while part := await reader.read(2**16):
+                        came += part
+                assert not breaks
+            except ConnectionResetError:
+                assert breaks
+            writer.close()
+            head, _, got = came.partition(b"\r\n\r\n")
+            if breaks and not head:
+                continue  # a reset may overtake what was sent before
+            assert b"transfer-encoding" not in head and b"connection: close" in head
+            assert (b"content-length" in head) == (number == 1 and not breaks)
+            assert b"".join(CHUNKS).startswith(got) if breaks else got == b"".join(CHUNKS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import threading
 import time
@@ -16,12 +17,17 @@ import httpx2
 import pytest
 import uvicorn
 
+from askonce.concurrency.beside import LARGE_BYTES
 from askonce.engine.lookup import Lookup
 from askonce.proxy.app import ProxyApp
+from askonce.proxy.call import ProxyCall
 from askonce.proxy.config import ProxySettings, UpstreamSettings
 from askonce.proxy.connection import ClientConnection
+from askonce.proxy.tape import Tape
+from askonce.wire.requests import WireRequest
+from tests.concurrency.test_waits import in_a_pool
 from tests.httpx.test_right_answers import CHAT
-from tests.httpx.upstream import Received, Scripted, Upstream
+from tests.httpx.upstream import STREAM, Received, Scripted, Upstream, delta, events
 
 from .conftest import Serve
 from .test_proxy import KEY, PLAIN
@@ -101,3 +107,37 @@ async def test_no_crowd_brings_an_answer_that_is_too_old(monkeypatch: pytest.Mon
             got = await asyncio.gather(*lenient, *(send(one, at / 100) for one in strict * 2 for at in range(5, 9)))
             assert all(int(one.headers.get("age", 0)) <= 1 for one in got[20:])
             assert len(upstream.received) == 2
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Scripted([PLAIN]),
+        Scripted([b"{}"], 429),
+        Scripted([PLAIN[:9]], tears=True),
+        Scripted(events(delta(content="a"), delta("stop")), headers=STREAM),
+    ],
+    ids=["whole", "error", "broken", "stream"],
+)
+async def test_a_request_is_given_up_when_it_was_answered(reply: Scripted, tmp_path: Path) -> None:
+    """Not only when garbage is collected, which may be after many more: each may have 32 MB."""
+
+    def large() -> int:
+        return sum(isinstance(one, ProxyCall | WireRequest | Tape) for one in gc.get_objects())
+
+    streams = reply.headers is STREAM
+    body = {**CHAT, "stream": streams, "messages": [{"role": "user", "content": "x" * 2 * LARGE_BYTES}]}
+    with Upstream(lambda _: reply) as upstream:
+        async with serving(upstream, tmp_path, ttl=3600) as client:
+            in_a_pool(lambda: None)
+            gc.collect()
+            gc.disable()
+            try:
+                before = large()
+                for number in range(3):
+                    sent = [client.post("/v1/chat/completions", json={**body, "seed": number}) for _ in range(3)]
+                    await asyncio.gather(*sent, return_exceptions=True)
+                await asyncio.sleep(1.5)  # for so long events hold the forms of requests
+                assert large() <= before + 1  # what an idle connection was last sent
+            finally:
+                gc.enable()

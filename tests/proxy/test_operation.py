@@ -70,6 +70,14 @@ def test_wrong_settings_are_refused_in_a_line_that_names_them(tmp_path: Path) ->
     for url in ("api.openai.com", "ftp://x", "http://"):
         assert repr(url) in refused("--upstream", url)
     one = "http://127.0.0.1:1"
+    for nothing in ("=", ",="):
+        assert "one begins with =" in refused("--upstream", f"{nothing}{one}")
+    assert "local_ttl is zero or a positive number" in refused("--upstream", one, "--local-ttl", "-1")
+    unknown = refused(
+        env={"ASKONCE_PROXY_UPSTREAMS": one, "ASKONCE_PROXY_SECRET": "s", "ASKONCE_PROXY_SERVICE_HOST": "10.0.0.1"}
+    )
+    assert unknown.count("there is no variable") == 1
+    assert "ASKONCE_PROXY_UPSTREAMS; did you mean ASKONCE_PROXY_UPSTREAM?" in " ".join(unknown.split())
     assert "spaces between several" in refused(env={"ASKONCE_PROXY_UPSTREAM": f"{one},claude-*={one}"})
     held = ["--upstream", "http://127.0.0.1:1", "--upstream-key-env", "THE_KEY"]
     assert "--keys-file" in refused(*held, "--host", "0.0.0.0", env={"THE_KEY": "sk"})

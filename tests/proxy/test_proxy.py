@@ -32,6 +32,9 @@ KEY = {"authorization": "Bearer sk-1"}
 CHUNKS = events(delta(content="Hello."), delta("stop"))
 
 
+EMBEDDING = {"model": "text-embedding-3-small", "input": "Why?"}
+
+
 def posted(url: str, body: Any = CHAT, path: str = "/v1/chat/completions", **headers: str) -> httpx2.Response:
     """A reply; in the names of headers ``_`` stands for ``-``."""
     sent = {**KEY, **{name.replace("_", "-"): value for name, value in headers.items()}}
@@ -116,7 +119,10 @@ def test_a_hit_is_what_was_made_and_is_the_callers_own(serve: Serve, tmp_path: P
         assert again.headers["x-own"] == "1" and not {"set-cookie", "x-ratelimit-limit"} & set(again.headers)
         assert posted(proxy.url, authorization="Bearer sk-2").headers["cache-status"] == "askonce; fwd=miss"
         for _ in range(2):  # nobody's
-            assert posted(proxy.url, authorization="").headers["cache-status"] == "askonce; fwd=bypass"
+            assert (
+                posted(proxy.url, authorization="").headers["cache-status"]
+                == "askonce; fwd=bypass; detail=no-credential"
+            )
         assert len(upstream.received) == 4
         assert upstream.received[0].headers["authorization"] == "Bearer sk-1"
         proxy.stop()
@@ -195,6 +201,45 @@ def test_keys_of_its_own_are_tenants(serve: Serve, tmp_path: Path) -> None:
         assert httpx2.get(f"{url}/askonce/stats").status_code == 401
         stats = httpx2.get(f"{url}/askonce/stats", headers={"authorization": "Bearer admin"}).json()
         assert len(upstream.received) == 2 and stats["hits"] == 1
+        posted(url, authorization=f"Bearer {keys[0][0]}", askonce_namespace="eval")
+        stats = httpx2.get(f"{url}/askonce/stats", headers={"authorization": "Bearer admin"}).json()
+        assert stats["entries"] == 3 and stats["size_bytes"] > 300  # of all tenants, and of the namespaces in them
+
+
+@pytest.mark.parametrize(
+    ("options", "cached"),
+    [
+        ([], {"eval", "team-a", "other"}),
+        (["--max-bytes", "2MB"], set()),
+        (["--max-bytes", "2MB", "--namespaces", "eval, team-*"], {"eval", "team-a"}),
+        (["--namespaces", ""], set()),
+    ],
+)
+def test_clients_name_the_namespaces_that_they_may(serve: Serve, options: list[str], cached: set[str]) -> None:
+    with Upstream(lambda _: Scripted([PLAIN])) as upstream:
+        url = serve(upstream.url, *options).url
+        for name in ("eval", "team-a", "other"):
+            for body, path in ((CHAT, "/v1/chat/completions"), (EMBEDDING, "/v1/embeddings")):
+                status = posted(url, body, path, askonce_namespace=name).headers["cache-status"]
+                assert status == (
+                    "askonce; fwd=miss" if name in cached else "askonce; fwd=bypass; detail=namespace"
+                )
+            sent = {"askonce_namespace": name, "cache_control": "only-if-cached"}
+            assert posted(url, **sent).status_code == (200 if name in cached else 504)
+        posted(url)
+        assert "hit" in posted(url).headers["cache-status"]
+
+
+def test_why_a_request_is_not_cached_is_said(serve: Serve) -> None:
+    with Upstream(lambda _: Scripted([PLAIN])) as upstream:
+        url = serve(upstream.url).url
+        for body, path in ((CHAT, "/v1/chat/completions"), (EMBEDDING, "/v1/embeddings")):
+            for shown, detail in (({"cookie": "lb=1"}, "cookie"), ({"authorization": ""}, "no-credential")):
+                status = posted(url, body, path, **shown).headers["cache-status"]
+                assert status == f"askonce; fwd=bypass; detail={detail}"
+            assert (
+                posted(url, body, path, cache_control="no-store").headers["cache-status"] == "askonce; fwd=bypass"
+            )
 
 
 def test_only_callers_of_an_upstream_with_the_proxys_own_key_share(serve: Serve, tmp_path: Path) -> None:

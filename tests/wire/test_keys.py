@@ -374,3 +374,21 @@ def test_a_response_that_the_provider_holds_is_its_callers_own(more: dict[str, A
     assert (key_of("a") == key_of("b")) is is_shared
     assert key_of("a") == key_of("a") and key_of("") == key_of("")
     assert key_of("a", one_owner=True) == key_of("b", one_owner=True)
+
+
+@pytest.mark.parametrize(
+    "item", [{"type": "item_reference", "id": "rs_1"}, {"id": "rs_1"}, {"type": None, "id": "rs_1"}]
+)
+def test_a_response_to_items_that_the_provider_holds_is_not_stored(item: dict[str, Any]) -> None:
+    question = {"role": "user", "content": "why?"}
+    url = f"{OPENAI}/responses"
+    for items in ([item], [question, item]):
+        with pytest.raises(Uncacheable, match="item_reference"):
+            key({"model": "gpt-4o", "input": items, "store": False}, url)
+    whole = {
+        "type": "message",
+        "id": "msg_1",
+        "role": "assistant",
+        "content": [{"type": "output_text", "text": "so"}],
+    }
+    assert key({"model": "gpt-4o", "input": [question, whole]}, url)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import os
+import re
 from typing import Annotated, Any
 
 import typer
@@ -73,7 +76,20 @@ StaleIfError = Annotated[
 MaxBytes = Annotated[
     str | None,
     typer.Option(
-        "--max-bytes", envvar="ASKONCE_PROXY_MAX_BYTES", help="Limit of what is stored, such as 2GB. Default: none."
+        "--max-bytes",
+        envvar="ASKONCE_PROXY_MAX_BYTES",
+        help="Limit of what is stored, such as 2GB. Each tenant of --keys-file and each of --namespaces has as much"
+        " again. Default: none.",
+    ),
+]
+Namespaces = Annotated[
+    str | None,
+    typer.Option(
+        "--namespaces",
+        envvar="ASKONCE_PROXY_NAMESPACES",
+        metavar="NAMES",
+        help="Names that clients may give in Askonce-Namespace, such as 'eval,team-*'; requests with others are not"
+        " cached. Default: any; none if the size is limited.",
     ),
 ]
 Timeout = Annotated[
@@ -134,6 +150,10 @@ KeysFile = Annotated[
 ]
 
 
+_PREFIX = "ASKONCE_PROXY_"
+_WITHOUT_OPTION = {f"{_PREFIX}ADMIN_TOKEN", f"{_PREFIX}SECRET", f"{_PREFIX}SETTINGS"}
+_OF_KUBERNETES = re.compile(rf"{_PREFIX}(SERVICE_|PORT_\d)")
+"""Which it sets for a service that is called askonce-proxy."""
 _OF_CACHE = {
     "ttl": "ttl",
     "stale_while_revalidate": "stale_while_revalidate",
@@ -159,6 +179,7 @@ def proxy(
     stale_while_revalidate: StaleWhileRevalidate = None,
     stale_if_error: StaleIfError = None,
     max_bytes: MaxBytes = None,
+    namespaces: Namespaces = None,
     timeout: Timeout = None,
     connect_timeout: ConnectTimeout = None,
     store_timeout: StoreTimeout = None,
@@ -190,6 +211,7 @@ def proxy(
         if (error.name or "").partition(".")[0] not in ("uvicorn", "aiohttp", "yarl"):
             raise
         raise MissingExtraError("askonce proxy", "proxy") from error
+    _warn_of_unknown_variables(ctx)
     settings = read_settings(config, _given(dict(ctx.params)))
 
     def begun(url: str) -> None:
@@ -199,6 +221,16 @@ def proxy(
             err.print(f"  {which} -> {one.base}", markup=False)
 
     serve(settings, begun)
+
+
+def _warn_of_unknown_variables(ctx: typer.Context) -> None:
+    """Say which variables of the environment have the proxy's prefix, and set nothing."""
+    known = {str(one.envvar) for one in ctx.command.params if one.envvar} | _WITHOUT_OPTION
+    unknown = (one for one in os.environ if one.startswith(_PREFIX) and one not in known)
+    for name in sorted(one for one in unknown if not _OF_KUBERNETES.match(one)):
+        near = difflib.get_close_matches(name, known, 1, cutoff=0.8)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        err.print(f"askonce proxy: there is no variable {name}{hint}", markup=False)
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
@@ -217,5 +249,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
         )
     if upstreams:
         given["upstreams"] = [upstream_of(one, key_env) for one in upstreams]
+    if "namespaces" in given:
+        given["namespaces"] = [one.strip() for one in given["namespaces"].split(",") if one.strip()]
     given["cache"] = {_OF_CACHE[name]: given.pop(name) for name in _OF_CACHE if name in given}
     return given

@@ -229,8 +229,13 @@ def _own_works() -> list[Any]:
     pools: Any = sys.modules.get("concurrent.futures.thread")
     if pools is None:
         return []
-    code = pools._WorkItem.run.__code__
-    return [one.f_locals.get("self") for one in _frames(threading.get_ident()) if one.f_code is code]
+    code, works = pools._WorkItem.run.__code__, []
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:  # a list of them would be in itself, and hold what callers have
+        if frame.f_code is code:
+            works.append(frame.f_locals.get("self"))
+        frame = frame.f_back
+    return works
 
 
 def _awaited_by(task: Any) -> Iterator[Any]:

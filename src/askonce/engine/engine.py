@@ -359,7 +359,7 @@ class CacheEngine:
         if isinstance(made, Hit):
             entry = made.entry
         else:
-            entry = self.flow.storage.entry(made, request.kind, request.options, (), seconds, form=request.form)
+            entry, _ = self.flow.storage.entry(made, request.kind, request.options, (), seconds, form=request.form)
         self.flow.hit(request, Hit(entry, "coalesced", 0.0))
 
     def stream(

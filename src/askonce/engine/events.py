@@ -53,6 +53,7 @@ class CacheEvent(msgspec.Struct, frozen=True):
         tags: the tags in effect.
         instead_of_hit: this miss is of a request that was reported as a hit of that kind: what was found does not
             go with the rest of its batch.
+        is_large: of a stored answer, the form takes much time and memory.
     """
 
     type: EventType
@@ -70,6 +71,7 @@ class CacheEvent(msgspec.Struct, frozen=True):
     tenants: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     instead_of_hit: HitKind | None = None
+    is_large: bool = False
 
 
 Consumer = Callable[[Sequence[CacheEvent]], None]

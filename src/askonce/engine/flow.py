@@ -309,9 +309,10 @@ class RequestFlow:
                     semantic = self.semantic.semantic_entry(attempt, answer.answer_text)
                 of_answer = answer, request.kind, request.options, sources, seconds, semantic, request.form
                 if request.is_large:  # the digests of its texts are made
-                    entry = await driver.beside(self.storage.entry, *of_answer)
+                    entry, is_large = await driver.beside(self.storage.entry, *of_answer)
                 else:
-                    entry = self.storage.entry(*of_answer)
+                    entry, is_large = self.storage.entry(*of_answer)
+                request = _large(request) if is_large else request
                 request.answered(entry)
                 odd = _odd_lengths([request], [answer])
                 cacheable = self._is_cacheable(request, answer, entry, leader.started, odd)
@@ -347,9 +348,10 @@ class RequestFlow:
                 self.not_stored(request, "not storable")
                 continue
             each = seconds / len(requests)
-            entry = self.storage.entry(
+            entry, is_large = self.storage.entry(
                 answer, request.kind, request.options, request.sources, each, form=request.form
             )
+            request = _large(request) if is_large else request
             if self._is_cacheable(request, answer, entry, began, odd):
                 storable.append(request)
                 entries.append(entry)
@@ -441,6 +443,7 @@ class RequestFlow:
             form=request.form,
             tenants=request.options.tenants,
             tags=request.options.tags,
+            is_large=request.is_large,
         )
         self.events.emit(event)
 
@@ -552,6 +555,10 @@ class RequestFlow:
         what = f"{'an' if request.kind[0] in 'ae' else 'a'} {request.kind} of {request.model or 'a model'}"
         line = "askonce: %s is not stored (%s)%s; stats().not_stored_reasons counts further ones"
         logger.log(level, line, what, reason, detail and f": {detail}")
+
+
+def _large(request: Request) -> Request:
+    return msgspec.structs.replace(request, is_large=True)
 
 
 def _odd_lengths(requests: Sequence[Request], answers: Sequence[Answer | None]) -> dict[int, str]:

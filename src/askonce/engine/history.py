@@ -119,7 +119,7 @@ class RequestHistory:
         self._places[place.key] = [*(one for one in before if one.type != outcome.type), outcome]
         if len(self._places) > _MOST_PLACES:
             self._places.popitem(last=False)
-        if entry is not None and event.form is not None:
+        if entry is not None and event.form is not None and not event.is_large:
             self._forms.append(StoredForm(place, entry.kind, event.form))
         if event.evicted:
             self._evicted_at.pop(place.namespace, None)
@@ -161,6 +161,6 @@ class RequestHistory:
         return self._evicted_at.get(namespace, float("-inf")) >= at
 
     def forms(self) -> list[StoredForm]:
-        """The requests of the newest answers that were stored, newest first."""
+        """The requests of the newest answers that were stored, newest first, without large ones."""
         with self._lock:
             return list(reversed(self._forms))

@@ -40,7 +40,7 @@ class Request(msgspec.Struct, frozen=True):
         unpack: turns a stored payload into what the adapter returns; what it raises makes the entry a miss
             (`Incomplete`: one that is not counted as an error).
         freshness: the rules for this request; ``None``: those of the cache.
-        is_large: reading its form takes long.
+        is_large: reading its form takes long, and holding it much memory.
     """
 
     place: Place

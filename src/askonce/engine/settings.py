@@ -137,8 +137,7 @@ class CheckedSettings:
         positive_seconds("timeout_seconds", self.timeout_seconds)
         positive_seconds("max_wait", self.max_wait)
         for name in ("local_ttl", "lease_seconds"):
-            if type(getattr(self, name)) is bool or getattr(self, name) != 0:
-                positive_seconds(name, getattr(self, name))
+            positive_seconds(name, getattr(self, name), or_zero=True)
         for name in ("cache_empty", "cache_truncated", "store_requests", "totals"):
             check_switch(name, getattr(self, name))
         if type(self.local_max_entries) is not int or self.local_max_entries < 1:

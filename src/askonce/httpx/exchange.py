@@ -86,7 +86,10 @@ class Exchange:
     def _fresh(self, response: httpx2.Response, why: headers.Forwarded = "miss") -> httpx2.Response:
         """A response of the upstream; only if it is an answer, something is added to its headers."""
         if response.status_code == 200:
-            say(response, headers.of_forwarded("request" if self._wire.directives.refresh else why))
+            if why == "bypass":
+                say(response, headers.of_forwarded(why, detail=self._wire.barred))
+            else:
+                say(response, headers.of_forwarded("request" if self._wire.directives.refresh else why))
         return response
 
     def _nothing(self) -> httpx2.Response:

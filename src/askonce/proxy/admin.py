@@ -7,8 +7,10 @@ import hmac
 import msgspec
 
 from askonce.cache import Cache
+from askonce.errors import StoreError
 from askonce.proxy.call import ProxyCall
 from askonce.proxy.own_paths import OPENAPI, PATHS, description
+from askonce.stats import Stats
 
 TOKEN_VARIABLE = "ASKONCE_PROXY_ADMIN_TOKEN"
 
@@ -43,7 +45,21 @@ class Admin:
         elif not self._is_shown(call.header("authorization") or ""):
             await call.refuse(401, "this is for the administrator", "unauthorized", ("www-authenticate", "Bearer"))
         else:
-            await _json(call, await self._cache.astats())
+            await _json(call, await self._stats())
+
+    async def _stats(self) -> Stats:
+        """What is counted; entries and bytes of all namespaces of this cache, as those of tenants."""
+        stats, store, base = await self._cache.astats(), self._cache.engine.store, self._cache.engine.namespace
+        if stats.store == "down":
+            return stats
+        try:
+            # What holds no answers has a colon in its name.
+            names = [one for one in await store.anamespaces() if one.startswith(f"{base}/") and ":" not in one]
+            sizes = [await store.asize(one) for one in (base, *names)]
+        except StoreError:
+            return stats
+        held = sum(one.entries for one in sizes), sum(one.size_bytes for one in sizes)
+        return msgspec.structs.replace(stats, entries=held[0], size_bytes=held[1])
 
     def _is_shown(self, authorization: str) -> bool:
         scheme, _, shown = authorization.partition(" ")

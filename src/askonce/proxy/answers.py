@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from askonce.concurrency.beside import LARGE_BYTES, beside
+from askonce.concurrency.beside import beside
 from askonce.engine.engine import CacheEngine
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit, Miss, Place
@@ -70,10 +70,8 @@ class Answers:
 
     async def respond(self, call: ProxyCall, wire: WireRequest, target: UpstreamTarget, body: bytes) -> None:
         """Respond to a request."""
-        if len(body) > LARGE_BYTES:
+        if wire.is_large:
             request = await beside(replies.request_to, self._engine, wire)
-            if request is not None:
-                request = msgspec.structs.replace(request, is_large=True)
         else:
             request = replies.request_to(self._engine, wire)
         if request is not None:
@@ -82,7 +80,7 @@ class Answers:
         elif wire.directives.only_if_cached:
             await call.say(nothing_cached())
         else:
-            await self._relay.pass_on(call, target, body, "bypass")
+            await self._relay.pass_on(call, target, body, "bypass", wire.barred)
 
     async def _respond(self, of: CacheableCall) -> None:
         storing = self._storing.get(of.request.place)

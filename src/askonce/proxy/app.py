@@ -82,7 +82,12 @@ class ProxyApp:
     ) -> None:
         await receive()
         self._upstreams = Upstreams(self._settings)
-        self._reader = RequestReader(self._upstreams, share=self._settings.share, secret=self._secret)
+        limits, namespaces = self.cache.engine.settings, self._settings.namespaces
+        if namespaces is None and (limits.max_bytes is not None or limits.max_entries is not None):
+            namespaces = ()  # each has a limit of its own
+        self._reader = RequestReader(
+            self._upstreams, share=self._settings.share, secret=self._secret, namespaces=namespaces
+        )
         relay = Relay(self._upstreams)
         self._answers = Answers(self.cache.engine, relay, self._settings.max_body_bytes)
         self._embeddings, self._relay = Embeddings(self.cache.engine, relay), relay

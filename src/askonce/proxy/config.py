@@ -55,6 +55,8 @@ class ProxySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
         workers: processes.
         share: callers share answers, whatever credentials they show, also if they show none.
         keys_file: a TOML file of the proxy's own keys; see `askonce.proxy.tenants`.
+        namespaces: patterns of the names that clients may give in ``Askonce-Namespace``; ``None``: any, or none if
+            the size of the cache is limited: each namespace has a limit of its own.
         connect_timeout: seconds until a provider must have accepted a connection.
         timeout: seconds for which a provider may send nothing.
         max_body_bytes: of a request or a reply; a larger one is passed on and not cached.
@@ -68,6 +70,7 @@ class ProxySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     workers: int = 1
     share: bool = False
     keys_file: str | None = None
+    namespaces: tuple[str, ...] | None = None
     connect_timeout: float = 10.0
     timeout: float = 600.0
     max_body_bytes: int = 32 * 2**20
@@ -154,9 +157,12 @@ def upstream_of(text: str, key_env: str | None = None) -> UpstreamSettings:
     which, is_named, url = text.partition("=")
     if not is_named or "://" in which:
         return UpstreamSettings(text, key_env=key_env)
+    models = tuple(filter(None, which.split(",")))
+    if not models:
+        raise ConfigError("an upstream is URL, /prefix=URL or model-pattern=URL, and one begins with =")
     if which.startswith("/"):
         return UpstreamSettings(url, prefix=which.rstrip("/"), key_env=key_env)
-    return UpstreamSettings(url, models=tuple(filter(None, which.split(","))), key_env=key_env)
+    return UpstreamSettings(url, models=models, key_env=key_env)
 
 
 def read_settings(path: str | None, given: dict[str, Any]) -> ProxySettings:

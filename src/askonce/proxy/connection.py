@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import struct
+from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 logger = logging.getLogger("askonce")
 
@@ -14,6 +17,35 @@ SILENT_SECONDS = 60.0
 STOPPING_SECONDS = 2.0
 """The same while the proxy stops."""
 _TLS = b"\x16\x03"
+
+
+class _UntilClosed:
+    """Sends a response to a client of HTTP/1.0, which knows no chunks: it ends with the connection.
+
+    One that breaks off ends with a reset, so that the client does not take it to be whole.
+    """
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle, self._send, self._is_measured = cycle, cycle.send, True
+
+    async def send(self, message: Any) -> None:
+        cycle = self._cycle
+        if message["type"] == "http.response.start":
+            self._is_measured = any(name.lower() == b"content-length" for name, _ in message["headers"])
+            if not self._is_measured:
+                cycle.chunked_encoding = False
+                self._resets(True)
+        elif not self._is_measured:
+            cycle.expected_content_length = len(message.get("body", b""))
+            if not message.get("more_body"):
+                self._resets(False)
+        await self._send(message)
+
+    def _resets(self, on: bool) -> None:
+        """Whether the connection is reset when it is closed."""
+        opened = self._cycle.transport.get_extra_info("socket")
+        if opened is not None:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", on, 0))
 
 
 class ClientConnection(HttpToolsProtocol):
@@ -38,6 +70,12 @@ class ClientConnection(HttpToolsProtocol):
         self._speaks_tls = data.startswith(_TLS)
         super().data_received(data)
         self._wait()
+
+    def on_headers_complete(self) -> None:
+        before = self.cycle
+        super().on_headers_complete()
+        if self.cycle is not before and self.parser.get_http_version() == "1.0":
+            self.cycle.send = _UntilClosed(self.cycle).send  # type: ignore[method-assign]
 
     def on_message_begin(self) -> None:
         self._is_partial = True

@@ -46,7 +46,7 @@ class Embeddings:
                 if only_if_cached:
                     await call.say(nothing_cached())
                 else:
-                    await self._relay.pass_on(call, target, body, "bypass")
+                    await self._relay.pass_on(call, target, body, "bypass", wire.barred)
             elif len(requests) == 1 and not only_if_cached:
                 await self._one(call, wire, target, body, *requests.items())
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import msgspec
 
@@ -49,10 +50,13 @@ class RequestReader:
         share: callers share answers, whatever credentials they show; those of an upstream that is sent the
             proxy's key always do.
         secret: see `askonce.wire.requests.read_request`.
+        namespaces: see there, too.
     """
 
-    def __init__(self, upstreams: Upstreams, *, share: bool, secret: bytes) -> None:
-        self._upstreams, self._share, self._secret = upstreams, share, secret
+    def __init__(
+        self, upstreams: Upstreams, *, share: bool, secret: bytes, namespaces: Sequence[str] | None = None
+    ) -> None:
+        self._upstreams, self._share, self._secret, self._namespaces = upstreams, share, secret, namespaces
         self._recent: dict[bytes, ReadRequest] = {}
         self._recent_bytes = 0
 
@@ -106,7 +110,14 @@ class RequestReader:
         one = upstream.key_env is not None  # whose key is the proxy's, it answers all alike
         share = self._share or one
         wire = read_request(
-            call.method, target.url, call.headers, body, share=share, one_owner=one, secret=self._secret
+            call.method,
+            target.url,
+            call.headers,
+            body,
+            share=share,
+            one_owner=one,
+            secret=self._secret,
+            namespaces=self._namespaces,
         )
         return ReadRequest(models, target, wire, whole is not None, others)
 

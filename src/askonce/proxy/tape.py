@@ -37,7 +37,8 @@ class Tape(Generic[T]):
     """
 
     def __init__(self, scope: str | None, rules: object, abandoned: Callable[[], object]) -> None:
-        self.scope, self.rules, self._abandoned = scope, rules, abandoned
+        self.scope, self.rules = scope, rules
+        self._abandoned: Callable[[], object] | None = abandoned
         self.items: list[T] = []
         self.ended = False
         self.error: BaseException | None = None
@@ -92,6 +93,8 @@ class Tape(Generic[T]):
         """Say that nothing more comes; only the first time counts."""
         if not self.ended:
             self.ended, self.error = True, error
+            self._abandoned = None  # which refers to the tape
+            self._forget_calls()
             self._wake()
 
     def reader(self) -> TapeReader[T]:
@@ -104,8 +107,15 @@ class Tape(Generic[T]):
         """A reader reads no more."""
         self._readers.discard(reader)
         self.has_read()
-        if not self._readers and not self.ended and not self.is_whole:
+        self._forget_calls()
+        if self._abandoned is not None and not self._readers and not self.is_whole:
             self._abandoned()
+
+    def _forget_calls(self) -> None:
+        """Whoever was given an error is in its traceback with all that he holds, and holds the tape."""
+        for error in (self.error, self.failure):
+            if error is not None:
+                error.__traceback__ = None
 
     def _wake(self) -> None:
         for reader in self._readers:

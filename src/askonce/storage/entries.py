@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from askonce.concurrency.beside import LARGE_BYTES
 from askonce.concurrency.drivers import SyncDriver
 from askonce.costs import pricing
 from askonce.entries.codec import Codec
@@ -74,12 +75,12 @@ class EntryStorage:
         seconds: float,
         semantic: SemanticEntry | None = None,
         form: Callable[[], NormalForm] | None = None,
-    ) -> Entry:
+    ) -> tuple[Entry, bool]:
         """The entry of an answer that took so long, to a request of this kind, with these options and sources.
 
-        Its request has that form, of which it gets the digests of the texts.
+        Its request has that form, of which it gets the digests of the texts; also whether that form is large.
         """
-        texts, written = self._request_in(form)
+        texts, written, is_large = self._request_in(form)
         now = self._clock()
         sources = answer.sources or sources
         tags = dict.fromkeys(tag for source in sources for tag in source.tags)
@@ -89,7 +90,7 @@ class EntryStorage:
         if answer.ttl_seconds is not None:
             fresh_until = min(fresh_until or math.inf, now + answer.ttl_seconds)
         cost = answer.cost_usd
-        return Entry(
+        entry = Entry(
             payload=answer.payload,
             created_at=now,
             fresh_until=fresh_until,
@@ -104,17 +105,19 @@ class EntryStorage:
             texts=texts,
             form=written,
         )
+        return entry, is_large
 
-    def _request_in(self, form: Callable[[], NormalForm] | None) -> tuple[bytes, bytes]:
-        """What an entry has of its request: the digests of its texts, and its form if that is stored."""
+    def _request_in(self, form: Callable[[], NormalForm] | None) -> tuple[bytes, bytes, bool]:
+        """What an entry has of its request: the texts' digests, the form if that is stored; whether it is large."""
         if form is None:
-            return b"", b""
+            return b"", b"", False
         try:
             body = form().body
-            return digests_of(body), encode(body) if self._store_requests else b""
+            texts, written = digests_of(body), encode(body)
+            return texts, written if self._store_requests else b"", len(written) > LARGE_BYTES
         except Exception as error:  # of the application's own objects; the answer is stored all the same
             logger.debug("askonce: an entry is stored without its request's texts: %s", type(error).__name__)
-            return b"", b""
+            return b"", b"", True
 
     def record(self, place: Place, entry: Entry, apart_bytes: int = 0) -> Record:
         """The record of an entry, of which so many bytes are stored apart."""

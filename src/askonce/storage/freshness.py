@@ -33,8 +33,7 @@ class Freshness(msgspec.Struct, frozen=True):
         if self.ttl_seconds is not None:
             positive_seconds("ttl", self.ttl_seconds)
         for name in ("stale_while_revalidate", "stale_if_error"):
-            if type(getattr(self, f"{name}_seconds")) is bool or getattr(self, f"{name}_seconds") != 0:
-                positive_seconds(name, getattr(self, f"{name}_seconds"))
+            positive_seconds(name, getattr(self, f"{name}_seconds"), or_zero=True)
 
     @property
     def never_stale(self) -> bool:

@@ -56,7 +56,7 @@ def request_to(engine: CacheEngine, wire: WireRequest) -> Request | None:
     """
 
     def made(rules: Freshness | None) -> Request | None:
-        return engine.request(
+        request = engine.request(
             "answer",
             wire.form,
             digest=wire.digest,
@@ -64,6 +64,9 @@ def request_to(engine: CacheEngine, wire: WireRequest) -> Request | None:
             semantic=True,
             freshness=rules,
         )
+        if request is not None and wire.is_large:
+            request = msgspec.structs.replace(request, is_large=True)
+        return request
 
     return wire.directives.applied(engine.settings, made, wire.longest_seconds)
 

@@ -6,12 +6,14 @@ import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
+from askonce.concurrency.beside import LARGE_BYTES
 from askonce.entries.requested import Requested, requested_by
 from askonce.keys.normal_form import (
     NormalForm,
@@ -43,6 +45,13 @@ _PROMPT_FIELDS: dict[Api, tuple[str, ...]] = {
 }
 
 
+Barred = Literal["", "no-credential", "cookie", "namespace"]
+_WHY_BARRED: dict[Barred, str] = {
+    "no-credential": "it shows no credential, so that it is not known for whom it is made",
+    "cookie": "it shows a cookie",
+    "namespace": "its client may not name this namespace",
+}
+
 _HELD_SECONDS = 29 * 86_400.0
 """OpenAI holds a response for thirty days, so that a later request can refer to its id."""
 
@@ -61,6 +70,8 @@ class WireRequest(msgspec.Struct, eq=False):
         has_cookie: it shows a cookie.
         is_shared: it may be answered by what other callers were answered.
         has_one_owner: all who share are one to the provider, which is sent the same credential for all.
+        is_large: its body is.
+        is_namespace_allowed: its client may name the namespace that it names.
     """
 
     api: Api
@@ -73,6 +84,8 @@ class WireRequest(msgspec.Struct, eq=False):
     has_cookie: bool = False
     is_shared: bool = False
     has_one_owner: bool = False
+    is_large: bool = False
+    is_namespace_allowed: bool = True
     _form: NormalForm | None = None
     _digest: bytes = b""
 
@@ -145,21 +158,30 @@ class WireRequest(msgspec.Struct, eq=False):
             prompt=plain(fields),
         )
 
+    @property
+    def barred(self) -> Barred:
+        """What its client shows, or not, for which its answer is not stored, in a word; empty for nothing."""
+        if self.scope is None and not self.is_shared:
+            return "no-credential"
+        if self.has_cookie:
+            return "cookie"
+        return "" if self.is_namespace_allowed else "namespace"
+
     def check(self) -> None:
         """See that its answer may be stored.
 
         Raises:
             Uncacheable: it may not.
         """
-        if self.scope is None and not self.is_shared:
-            raise Uncacheable("it shows no credential, so that it is not known for whom it is made")
-        if self.has_cookie:
-            raise Uncacheable("it shows a cookie")
+        if self.barred:
+            raise Uncacheable(_WHY_BARRED[self.barred])
         if state := sorted(name for name in STATE if self.body.get(name)):
             raise Uncacheable(f"{state[0]} refers to what the provider holds")
         prompt = self.body.get("prompt")
         if isinstance(prompt, Mapping) and prompt.get("id") and not prompt.get("version"):
             raise Uncacheable("a prompt without its version is another one when it is published anew")
+        if self.api == "responses" and any(_is_reference(one) for one in _list(self.body.get("input"))):
+            raise Uncacheable("an item_reference refers to what the provider holds")
         refuse_server_state(self.body)
 
     def upstream(self) -> dict[str, Any]:
@@ -208,6 +230,7 @@ def read_request(
     share: bool = False,
     one_owner: bool = False,
     secret: bytes = b"",
+    namespaces: Sequence[str] | None = None,
 ) -> WireRequest | None:
     """A request, if it calls an API that is known and reads one way; ``None``: it is passed on as it is.
 
@@ -220,6 +243,7 @@ def read_request(
             by callers of one credential.
         one_owner: the provider is sent the same credential for all callers.
         secret: see `scope_of`.
+        namespaces: patterns of those that a client may name; ``None``: any.
 
     Raises:
         ConfigError: a header of ours has a wrong value.
@@ -232,7 +256,7 @@ def read_request(
     if any(is_read(name.encode("latin-1", "replace")) for name in _of_the_connection(headers)):
         return None  # whether the upstream gets such a header, the next hop decides
     userinfo, _, host = parts.netloc.rpartition("@")
-    query = query_of(parts.query)
+    query, directives = query_of(parts.query), read_directives(headers)
     return WireRequest(
         api,
         f"{parts.scheme}://{_without_default_port(parts.scheme, host.lower())}{parts.path.rstrip('/')}",
@@ -240,10 +264,14 @@ def read_request(
         tuple(sorted(((name.lower(), value.strip()) for name, value in headers if counts(name)), key=_name)),
         read,
         scope_of(headers, parts.query, userinfo, secret),
-        read_directives(headers),
+        directives,
         has_cookie(headers),
         share,
         one_owner,
+        len(body) > LARGE_BYTES,
+        namespaces is None
+        or directives.namespace is None
+        or any(fnmatchcase(directives.namespace, one) for one in namespaces),
     )
 
 
@@ -323,6 +351,13 @@ def _unmarked_one(block: Any) -> Any:
         for name, value in block.items()
         if name != "cache_control"
     }
+
+
+def _is_reference(item: Any) -> bool:
+    """Whether an item of a request is an id alone of one that the provider holds."""
+    return isinstance(item, dict) and (
+        item.get("type") == "item_reference" or (item.get("type") is None and item.keys() - {"type"} == {"id"})
+    )
 
 
 def _list(value: Any) -> list[Any]:
