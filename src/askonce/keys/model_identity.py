@@ -89,8 +89,21 @@ def record_changes(model: Any) -> list[OwnChanges]:
 
 def changes_of(model: Any) -> list[OwnChanges]:
     """What the code of a model changes, as far as it is of the application's own."""
+    return [one.changes for one in observed_of(model)]
+
+
+def observed_of(model: Any) -> list[Observations]:
+    """What the code of a model was read of, as far as it is of the application's own."""
     known = [identity.remembered(model) for identity in _identities]
-    return [one.observed.changes for one in known if one is not None and one.observed is not None]
+    return [one.observed for one in known if one is not None and one.observed is not None]
+
+
+def forget_what_was(model: Any) -> None:
+    """Forget what was derived of a model before the application changed it: a call changes it from here on."""
+    for identity in _identities:
+        known = identity.remembered(model)
+        if known is not None and known.observed is not None and not known.observed.is_current():
+            identity.drop(model)
 
 
 _WAYS_OUT = ("cached(", "cache_options(", "ignore=")
@@ -195,6 +208,10 @@ class RememberedIdentity(Generic[T]):
         """What was derived of a model, whether it is still so or not."""
         known = self._known.get(id(model))
         return known if known is not None and known.model() is model and known.error is None else None
+
+    def drop(self, model: Any) -> None:
+        """Have the value derived again at the next request."""
+        self._known.pop(id(model), None)
 
     def forget(self, at: int) -> None:
         """Forget what was derived of the model of this id."""

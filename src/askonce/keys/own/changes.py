@@ -62,7 +62,7 @@ class OwnChanges:
     """What functions change."""
 
     def __init__(self) -> None:
-        self._functions: list[_Read] = []
+        self._functions: dict[_Read, None] = {}
         self._found: dict[str, list[_Bound]] | None = None
 
     def add(
@@ -70,15 +70,16 @@ class OwnChanges:
     ) -> None:
         """Add a function that the code of an answer uses, or a method of a class that it uses."""
         is_called = entry is not None and entry.startswith("__") and entry.endswith("__")
-        self._functions.append(_Read(function, owner, None if is_called else entry, is_setter, is_start))
+        self._functions[_Read(function, owner, None if is_called else entry, is_setter, is_start)] = None
         self._found = None
 
     def add_all(self, other: OwnChanges) -> None:
         """Add what other code of the same answer changes."""
         if self._functions:  # what is in a field is called by the code of the object that has the field
-            self._functions += [one._replace(is_start=False) for one in other._functions]
+            more = (one._replace(is_start=False) for one in other._functions if one not in self._functions)
+            self._functions |= dict.fromkeys(more)
         else:
-            self._functions += other._functions
+            self._functions |= other._functions
         self._found = None
 
     def names(self) -> frozenset[str]:
@@ -110,7 +111,7 @@ class OwnChanges:
             added: it was not there before, so that it may be of a memo under another name.
             filled: nothing was there before.
         """
-        if any(filled or not one.fills for one in self._at(place, path)) or _is_computed_once(place, path):
+        if any(filled or not one.fills for one in self._at(place, path)) or _is_computed(place, path):
             return True
         return added and any(one.key == ANY and not one.fills for one in self._live().get(UNKNOWN, ()))
 
@@ -139,7 +140,7 @@ class OwnChanges:
     def _called(self) -> list[_Read]:
         """The functions that the code of the answer calls, by the names that it uses."""
         called: list[_Read] = []
-        waiting = self._functions
+        waiting = [*self._functions]
         used: tuple[set[str], set[str]] = set(), set()
         while True:
             parts: tuple[list[_Read], list[_Read]] = [], []
@@ -160,10 +161,22 @@ def _has_key(one: _Bound, within: Path) -> bool:
     return one.key in (None, ANY) or one.key in within or ANY in within
 
 
-def _is_computed_once(place: Any, path: Path) -> bool:
+def _is_computed(place: Any, path: Path) -> bool:
     if not isinstance(place, type) or len(path) != 2 or path[0] != _OBJECT:
         return False
-    return isinstance(inspect.getattr_static(place, path[1].removeprefix("."), None), functools.cached_property)
+    return is_computed(place, path[1].removeprefix("."))
+
+
+def is_computed(cls: type, name: str) -> bool:
+    """Whether a member of a class's objects is computed once from the others, and stored among them."""
+    return isinstance(inspect.getattr_static(cls, name, None), functools.cached_property)
+
+
+def is_computed_by_own_code(cls: type, name: str) -> bool:
+    """`is_computed`, by code of the application's own."""
+    return is_computed(cls, name) and not any(
+        name in vars(base) for base in cls.__mro__ if is_installed(base.__module__)
+    )
 
 
 def _is_base(one: _Bound, place: Any, path: Path, at: int) -> bool:
