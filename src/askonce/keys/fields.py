@@ -27,7 +27,7 @@ from askonce.keys.own.code import class_form, code_of
 from askonce.keys.own.modules import is_installed
 from askonce.keys.own.names import own_names
 from askonce.keys.own.objects import NOTHING
-from askonce.keys.own_fields import OwnValues, held_by, says_no_more
+from askonce.keys.own_fields import OwnValues, held_by, note_members, says_no_more
 
 _SCALARS = (str, int, float, bool, bytes, bytearray, enum.Enum, type(None))
 _SHOWN = (PurePath, decimal.Decimal, uuid.UUID, datetime.date, datetime.time, datetime.timedelta)
@@ -101,6 +101,7 @@ class FieldReader:
             return {}
         cls, changed = type(owner), changed_by_calls(owner)
         form: dict[str, Any] = {}
+        note_members(owner)
         for name, value in held_by(owner).items():
             if name in skipped or name in changed or (only is not None and name not in only):
                 continue

@@ -32,6 +32,7 @@ from askonce.keys.own.code import class_form, code_of, digest_of
 from askonce.keys.own.in_place import data_now
 from askonce.keys.own.modules import is_installed
 from askonce.keys.own.objects import NOTHING, contents_of, says_nothing
+from askonce.keys.own.state import collected
 
 _SEQUENCES = (list, tuple, deque)
 _SETS = (set, frozenset)
@@ -168,6 +169,7 @@ class OwnValues:
     def _fields(self, value: Any) -> dict[str, Any]:
         kind, changed = type(value), changed_by_calls(value)
         show_inside(kind, _looked_at)
+        note_members(value)
         self.parts.append(value)
         form: dict[str, Any] = {}
         self._kinds.append(kind)
@@ -291,6 +293,13 @@ def held_by(value: Any) -> dict[str, Any]:
     for more in ("__pydantic_extra__", "__pydantic_private__"):
         held |= getattr(value, more, None) or {}
     return held
+
+
+def note_members(value: Any) -> None:
+    """Note what an object holds, whose methods own code may call."""
+    observed = collected()
+    if observed is not None:
+        observed.changes.add_members(held_by(value))
 
 
 def _looked_at(value: Any) -> Iterator[Any]:
