@@ -173,13 +173,15 @@ class RememberedIdentity(Generic[T]):
 
     def _derived(self, model: Any, fingerprint: object, held: list[object]) -> T:
         at, known = id(model), self.remembered(model)
-        value: Any = None
-        error: Uncacheable | None = None
-        with collecting() as observed:
-            try:
-                value = self._derive(model)
-            except Exception as raised:  # whatever an object of the application's raises
-                error = self._unread(model, raised)
+        value, error, observed = self._read(model)
+        for is_last in (False, True):
+            now, held_now = _fingerprint_now(model)
+            if now == fingerprint:
+                break
+            # Another thread has changed it while it was read, or what is read of it is looked into from now on.
+            fingerprint, held = (object() if is_last else now), held_now
+            if not is_last:
+                value, error, observed = self._read(model)
         try:
             reference = weakref.ref(model, lambda _: self.forget(at))
         except TypeError:  # a class with slots: derived each time
@@ -194,6 +196,14 @@ class RememberedIdentity(Generic[T]):
         if reference is not None and known is not None and known.value != value:
             self._changed(model, known, value)
         return value  # type: ignore[no-any-return]
+
+    def _read(self, model: Any) -> tuple[Any, Uncacheable | None, Observations]:
+        """What is derived, why it could not be, and what it was read of."""
+        with collecting() as observed:
+            try:
+                return self._derive(model), None, observed
+            except Exception as raised:  # whatever an object of the application's raises
+                return None, self._unread(model, raised), observed
 
     def _unread(self, model: Any, error: Exception) -> Uncacheable:
         """Why a model has no key, and the way out, for people."""
@@ -265,6 +275,14 @@ def _is_open(cls: type) -> bool:
         or dataclasses.is_dataclass(cls)
         or hasattr(cls, "__pydantic_fields__")
     )
+
+
+def _fingerprint_now(model: Any) -> tuple[object, list[object]]:
+    """`fingerprint_of`; one that equals no other if that cannot be looked at."""
+    try:
+        return fingerprint_of(model)
+    except Exception:  # of an object in it
+        return object(), []
 
 
 def fingerprint_of(model: Any) -> tuple[object, list[object]]:

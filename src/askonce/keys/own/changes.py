@@ -220,28 +220,29 @@ class OwnChanges:
     def _used_of(self, use: Use, read: _Read) -> Iterable[type | None]:
         """The classes of which the object may be that code uses; ``None``: it does not say."""
         root, names = use.path[0], use.path[1:]
-        value, kinds = _NOT_TOLD, set[type]()
+        value, kinds = _UNCLEAR, set[type]()
         if read.owner is not None and (root == SELF or (root == "global super" and names in ((), (CALLED,)))):
             kinds, names = {read.owner, *_made_from(read.owner)}, names if root == SELF else ()
         else:
             value = _value_of(root, read)
         for name in names:
             if name == CALLED:
-                kinds, value = {value} if isinstance(value, type) else set(), _NOT_TOLD
+                kinds, value = {value} if isinstance(value, type) else set(), _UNCLEAR
                 continue
-            inner = _NOT_TOLD if name == ITEM else _member(value, name)
-            if inner is _NOT_TOLD and name != ITEM:
-                fixed = {type(one) for kind in kinds if (one := _member(kind, name)) is not _NOT_TOLD}
+            inner = _UNCLEAR if name == ITEM else _member(value, name)
+            if inner is _UNCLEAR and name != ITEM:
+                found = [_member(kind, name) for kind in kinds]
+                fixed: set[type] = {type(each) for each in found if each is not _UNCLEAR}
                 kinds = self._members.get(name, set()) | fixed
             else:
                 kinds = set()
             value = inner
-        if value is not _NOT_TOLD:
+        if value is not _UNCLEAR:
             return [value if isinstance(value, type) else type(value)]
         return kinds or [None]
 
 
-_NOT_TOLD: Any = object()
+_UNCLEAR: Any = object()
 _BY_TEXT = frozenset("getattr attrgetter methodcaller".split())
 
 
@@ -260,7 +261,8 @@ def _is_sure(read: _Read, uses: Mapping[tuple[str, bool], set[type | None]], uns
 
 
 def _made_from(cls: type) -> Iterator[type]:
-    for one in type.__subclasses__(cls):
+    found: list[type] = type.__subclasses__(cls)
+    for one in found:
         yield one
         yield from _made_from(one)
 
@@ -272,16 +274,16 @@ def _value_of(root: str, read: _Read) -> Any:
     if kind in ("global", "around"):
         with contextlib.suppress(KeyError, ValueError):  # it is not there yet
             found = read.function.__globals__[name] if kind == "global" else _contents(read.function, name)
-    return _NOT_TOLD if found is None else found
+    return _UNCLEAR if found is None else found
 
 
 def _member(value: Any, name: str) -> Any:
     """What an object, a class or a module holds under a name."""
-    if value is _NOT_TOLD:
+    if value is _UNCLEAR:
         return value
     found = inspect.getattr_static(value, name, None)
     is_computed_each_time = found is None or hasattr(type(found), "__get__")
-    return _NOT_TOLD if is_computed_each_time else found
+    return _UNCLEAR if is_computed_each_time else found
 
 
 def _has_key(one: _Bound, within: Path) -> bool:
