@@ -203,3 +203,29 @@ def test_an_object_that_raises_is_named_with_the_way_out() -> None:
     identity = RememberedIdentity(derive, way_out="cached(model, name='…')")
     with pytest.raises(Uncacheable, match=r"Model cannot be read \(ValueError\); cached\(model, name='…'\) names"):
         identity.of(Model())
+
+
+def test_what_is_changed_while_it_is_read_is_not_taken_for_what_it_was() -> None:
+    class Model:
+        setting = "a"
+
+        def __init__(self) -> None:
+            self.setting = "a"
+
+    meanwhile = ["b"]
+
+    def derive(model: Model) -> str:
+        if meanwhile:  # as another thread would
+            model.setting = meanwhile.pop()
+        return model.setting
+
+    identity, model = RememberedIdentity(derive), Model()
+    assert identity.of(model) == "b"
+    model.setting = "a"
+    assert identity.of(model) == "a"
+    meanwhile += ["c", "b"]
+    model.setting = "d"
+    assert identity.of(model) in ("b", "c")
+    for setting in ("b", "d"):
+        model.setting = setting
+        assert identity.of(model) == setting

@@ -22,11 +22,18 @@ from typing import Any
 
 import msgspec
 
-from askonce.keys.model_identity import answering, changes_of, record_changes
+from askonce.keys.model_identity import (
+    answering,
+    changes_of,
+    forget_what_was,
+    observed_of,
+    record_changes,
+)
 from askonce.keys.normal_form import encode
 from askonce.keys.own.bytecode import ANY
+from askonce.keys.own.changes import is_computed_by_own_code
 from askonce.keys.own.modules import is_installed
-from askonce.keys.own.state import reference_to
+from askonce.keys.own.state import Observations, collected, observed_in, reference_to
 from askonce.keys.snapshots import Items, Object, WrittenNumber, differ_in_numbers_alone, snapshot
 
 _ABSENT: Any = object()
@@ -34,6 +41,10 @@ _Held = tuple[type, dict[Any, Any] | None]
 """The class of what a field held, and the items of a list or map."""
 _MAPS = (dict, Counter, defaultdict, OrderedDict)
 _LOGS = (list, dict, set, deque, SimpleNamespace)
+_MOST_OBJECTS = 100
+"""Of more objects in one field, those that calls have made are compared by their identity alone,"""
+_MOST_TIMES = 10
+"""and so are those that calls have replaced more often: the next call replaces them, too."""
 
 
 @dataclass(slots=True)
@@ -44,13 +55,17 @@ class _Own:
         first: its form before.
         left: a snapshot of what the last call left.
         counts: the object's code counts it up or adds to it: it is a counter or a log, whatever it is.
+        held: what the objects in it hold, as the last call left them; ``None``: their identity has to do.
         is_filled: a later call left it as it was: the first has filled it in for good.
+        times: how often calls have put another thing there.
     """
 
     first: Any
     left: Any
     counts: bool
+    held: Observations | None = None
     is_filled: bool = False
+    times: int = 0
 
 
 @dataclass(slots=True)
@@ -99,9 +114,14 @@ def counters_as_at_first(
     read = {
         name: snapshot(without_counted_items(owner, name, value))
         for name, value in _members(owner).items()
-        if not private or name.startswith("_") or _may_be_counted(owner, name)
+        if not private
+        or name.startswith("_")
+        or is_computed_by_own_code(type(owner), name)
+        or _may_be_counted(owner, name)
     }
-    masked = {name: one.first for name, one in list(seen.own.items()) if _is_own(one, read.get(name, _ABSENT))}
+    own = {name: one for name, one in list(seen.own.items()) if _is_own(one, read.get(name, _ABSENT))}
+    _compare_from_now_on(own.values())
+    masked = {name: one.first for name, one in own.items()}
     shown = {name: value for name, value in {**fields, **masked}.items() if value is not _ABSENT}
     with contextlib.suppress(TypeError):
         seen.parts = [weakref.ref(one) for one in parts]
@@ -112,6 +132,14 @@ def counters_as_at_first(
 def _may_be_counted(owner: Any, name: str) -> bool:
     changes = changes_of(owner)
     return not changes or any(name in one.names() for one in changes)
+
+
+def _compare_from_now_on(own: Iterable[_Own]) -> None:
+    observed = collected()
+    for one in own:
+        if observed is not None and one.held is not None:
+            observed.seen += one.held.seen
+            observed.changes.add_all(one.held.changes)
 
 
 def changed_by_calls(owner: Any) -> frozenset[str]:
@@ -150,6 +178,8 @@ class CallUnderWay:
     """
 
     def __init__(self, model: Any, *, since_read: bool = False) -> None:
+        if not since_read and id(model) not in _under_way:
+            forget_what_was(model)
         self._model, self._changes = reference_to(model), changes_of(model)
         seen = _known(model)
         parts = [] if seen is None else [one() for one in seen.parts]
@@ -241,32 +271,50 @@ class CallUnderWay:
 
     def _record(self, seen: _Seen, owner: Any, before: Mapping[str, Any], items: Mapping[str, _Held]) -> None:
         members = _members(owner)
-        for name in seen.read.keys() & members.keys():
+        computed = {
+            name for name in members.keys() - seen.read.keys() if is_computed_by_own_code(type(owner), name)
+        }
+        for name in (seen.read.keys() & members.keys()) | computed:
             self._add_items(seen, owner, name, items.get(name), members[name])
             if self._is_of_the_code(owner, name, items.get(name)):
                 self._add(seen, owner, name, before.get(name, _ABSENT), _read(owner, name, members))
 
     def _add(self, seen: _Seen, owner: Any, name: str, before: Any, now: Any) -> None:
-        if before is _ABSENT or before == now:
+        computed = is_computed_by_own_code(type(owner), name)
+        if before == now or (before is _ABSENT and not computed):
             return
         known = seen.own.get(name)
         if known is not None and _is_flag(known.left):
             return
-        if known is not None and _is_own(known, before):
+        if known is not None and not known.counts and known.left == now:  # another call has put it there
+            if known.held is not None:
+                known.held.record()
+            return
+        if known is not None and (before == known.left or _is_counted(known, before)):
             if not (known.is_filled and isinstance(before, Object)):  # else the application has put it there
-                known.left = now
+                known.left, known.times = now, known.times + 1
+                known.held = self._held_in(owner, name, known)
             return
         is_read = seen.read.get(name, _ABSENT) == before and (before is not None or name in seen.shown)
         # A flag is the code's as long as a call is under way that may have set it.
         is_flag = _is_flag(before) and _is_flag(now) and self in _under_way.get(id(self._model()), ())
         is_flag = is_flag and self._is_changed(owner, name, None)
-        if is_read and (is_flag or _may_be_own(before, now)):
+        if is_read and (is_flag or computed or _may_be_own(before, now)):
             counts = any(one.is_counter(type(owner), ("", f".{name}")) for one in self._changes) and not _is_map(
                 before
             )
-            is_public = seen.private and not name.startswith("_")
+            is_public = seen.private and not name.startswith("_") and not computed
             if counts or not is_public:
-                seen.own[name] = _Own(seen.shown.get(name, _ABSENT), now, counts and not is_public)
+                own = _Own(seen.shown.get(name, _ABSENT), now, counts and not is_public)
+                own.held = self._held_in(owner, name, own)
+                seen.own[name] = own
+
+    def _held_in(self, owner: Any, name: str, own: _Own) -> Observations | None:
+        """What is in the objects that a call has made: what the application changes of them is a setting."""
+        if own.counts or own.times > _MOST_TIMES or not 0 < _objects_in(own.left) <= _MOST_OBJECTS:
+            return None
+        value = _members(owner).get(name)
+        return observed_in(value, type(owner), ("", f".{name}"), observed_of(self._model()))
 
     def _add_items(self, seen: _Seen, owner: Any, name: str, before: _Held | None, now: Any) -> None:
         """Record the numbers in a map or a list that the code counts up."""
@@ -327,7 +375,20 @@ def _parts(form: Any) -> dict[str, bytes]:
 
 def _is_own(one: _Own, now: Any) -> bool:
     """Whether what is there now is what the last call left."""
-    return bool(now == one.left) or (one.counts and isinstance(now, (WrittenNumber, Items)))
+    if _is_counted(one, now):
+        return True
+    return bool(now == one.left) and (one.held is None or one.held.is_current())
+
+
+def _is_counted(one: _Own, now: Any) -> bool:
+    return one.counts and isinstance(now, (WrittenNumber, Items))
+
+
+def _objects_in(state: Any) -> int:
+    """How many objects are in something that fingerprints do not look into, namespaces among them."""
+    if isinstance(state, Items):
+        return sum(map(_objects_in, state.values)) + issubclass(state.kind, (SimpleNamespace, deque))
+    return isinstance(state, Object)
 
 
 def _may_be_own(before: Any, now: Any) -> bool:

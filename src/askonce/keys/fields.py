@@ -22,11 +22,12 @@ from askonce.keys.clients import FoundClients
 from askonce.keys.counters import changed_by_calls, counters_as_at_first, without_counted_items
 from askonce.keys.endpoints import function_form, is_client
 from askonce.keys.normal_form import Uncacheable, is_credential, is_credential_in_data, is_neutral, model_form
+from askonce.keys.own.changes import is_computed
 from askonce.keys.own.code import class_form, code_of
 from askonce.keys.own.modules import is_installed
 from askonce.keys.own.names import own_names
 from askonce.keys.own.objects import NOTHING
-from askonce.keys.own_fields import OwnValues, held_by, is_computed
+from askonce.keys.own_fields import OwnValues, held_by, note_members, says_no_more
 
 _SCALARS = (str, int, float, bool, bytes, bytearray, enum.Enum, type(None))
 _SHOWN = (PurePath, decimal.Decimal, uuid.UUID, datetime.date, datetime.time, datetime.timedelta)
@@ -100,15 +101,19 @@ class FieldReader:
             return {}
         cls, changed = type(owner), changed_by_calls(owner)
         form: dict[str, Any] = {}
+        note_members(owner)
         for name, value in held_by(owner).items():
             if name in skipped or name in changed or (only is not None and name not in only):
                 continue
-            if not self.names.has(name, value) or is_computed(cls, name):
+            if not self.names.has(name, value):
+                continue
+            computed = is_computed(cls, name)
+            if computed and says_no_more(cls, name, value):
                 continue
             try:
                 form[name] = self._own_values.field(name, without_counted_items(owner, name, value))
             except Uncacheable:
-                if self._private or not name.startswith("_"):
+                if not computed and (self._private or not name.startswith("_")):
                     raise
         return form
 

@@ -89,8 +89,21 @@ def record_changes(model: Any) -> list[OwnChanges]:
 
 def changes_of(model: Any) -> list[OwnChanges]:
     """What the code of a model changes, as far as it is of the application's own."""
+    return [one.changes for one in observed_of(model)]
+
+
+def observed_of(model: Any) -> list[Observations]:
+    """What the code of a model was read of, as far as it is of the application's own."""
     known = [identity.remembered(model) for identity in _identities]
-    return [one.observed.changes for one in known if one is not None and one.observed is not None]
+    return [one.observed for one in known if one is not None and one.observed is not None]
+
+
+def forget_what_was(model: Any) -> None:
+    """Forget what was derived of a model before the application changed it: a call changes it from here on."""
+    for identity in _identities:
+        known = identity.remembered(model)
+        if known is not None and known.observed is not None and not known.observed.is_current():
+            identity.drop(model)
 
 
 _WAYS_OUT = ("cached(", "cache_options(", "ignore=")
@@ -160,13 +173,15 @@ class RememberedIdentity(Generic[T]):
 
     def _derived(self, model: Any, fingerprint: object, held: list[object]) -> T:
         at, known = id(model), self.remembered(model)
-        value: Any = None
-        error: Uncacheable | None = None
-        with collecting() as observed:
-            try:
-                value = self._derive(model)
-            except Exception as raised:  # whatever an object of the application's raises
-                error = self._unread(model, raised)
+        value, error, observed = self._read(model)
+        for is_last in (False, True):
+            now, held_now = _fingerprint_now(model)
+            if now == fingerprint:
+                break
+            # Another thread has changed it while it was read, or what is read of it is looked into from now on.
+            fingerprint, held = (object() if is_last else now), held_now
+            if not is_last:
+                value, error, observed = self._read(model)
         try:
             reference = weakref.ref(model, lambda _: self.forget(at))
         except TypeError:  # a class with slots: derived each time
@@ -182,6 +197,14 @@ class RememberedIdentity(Generic[T]):
             self._changed(model, known, value)
         return value  # type: ignore[no-any-return]
 
+    def _read(self, model: Any) -> tuple[Any, Uncacheable | None, Observations]:
+        """What is derived, why it could not be, and what it was read of."""
+        with collecting() as observed:
+            try:
+                return self._derive(model), None, observed
+            except Exception as raised:  # whatever an object of the application's raises
+                return None, self._unread(model, raised), observed
+
     def _unread(self, model: Any, error: Exception) -> Uncacheable:
         """Why a model has no key, and the way out, for people."""
         reason = str(error)
@@ -195,6 +218,10 @@ class RememberedIdentity(Generic[T]):
         """What was derived of a model, whether it is still so or not."""
         known = self._known.get(id(model))
         return known if known is not None and known.model() is model and known.error is None else None
+
+    def drop(self, model: Any) -> None:
+        """Have the value derived again at the next request."""
+        self._known.pop(id(model), None)
 
     def forget(self, at: int) -> None:
         """Forget what was derived of the model of this id."""
@@ -248,6 +275,14 @@ def _is_open(cls: type) -> bool:
         or dataclasses.is_dataclass(cls)
         or hasattr(cls, "__pydantic_fields__")
     )
+
+
+def _fingerprint_now(model: Any) -> tuple[object, list[object]]:
+    """`fingerprint_of`; one that equals no other if that cannot be looked at."""
+    try:
+        return fingerprint_of(model)
+    except Exception:  # of an object in it
+        return object(), []
 
 
 def fingerprint_of(model: Any) -> tuple[object, list[object]]:

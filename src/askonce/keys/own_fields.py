@@ -7,11 +7,11 @@ objects of the application hold counts as it is now.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import decimal
 import enum
-import functools
 import inspect
 import re
 import uuid
@@ -27,10 +27,12 @@ from askonce.keys.counters import changed_by_calls, counters_as_at_first, withou
 from askonce.keys.endpoints import importable_name, is_client
 from askonce.keys.model_identity import show_inside
 from askonce.keys.normal_form import Uncacheable, is_credential_in_request, media_url, plain, text
+from askonce.keys.own.changes import is_computed, is_computed_by_own_code
 from askonce.keys.own.code import class_form, code_of, digest_of
 from askonce.keys.own.in_place import data_now
 from askonce.keys.own.modules import is_installed
 from askonce.keys.own.objects import NOTHING, contents_of, says_nothing
+from askonce.keys.own.state import collected
 
 _SEQUENCES = (list, tuple, deque)
 _SETS = (set, frozenset)
@@ -167,12 +169,16 @@ class OwnValues:
     def _fields(self, value: Any) -> dict[str, Any]:
         kind, changed = type(value), changed_by_calls(value)
         show_inside(kind, _looked_at)
+        note_members(value)
         self.parts.append(value)
         form: dict[str, Any] = {}
         self._kinds.append(kind)
         try:
             for one, held in held_by(value).items():
-                if one not in changed and not is_computed(kind, one):
+                computed = is_computed(kind, one)
+                if one in changed or (computed and says_no_more(kind, one, held)):
+                    continue
+                with contextlib.suppress(*[Uncacheable] if computed else []):
                     form[one] = self.field(one, without_counted_items(value, one, held))
         finally:
             self._kinds.pop()
@@ -268,9 +274,10 @@ def _says(variables: dict[str, Any]) -> str | None:
     return code_of(using)
 
 
-def is_computed(cls: type, name: str) -> bool:
-    """Whether a member is computed once from the others, and stored among them."""
-    return isinstance(inspect.getattr_static(cls, name, None), functools.cached_property)
+def says_no_more(cls: type, name: str, value: Any) -> bool:
+    """Whether what is computed from other fields says no more than they do: it cannot be changed in place."""
+    fixed = (str, bytes, int, float, type(None), tuple, frozenset, type)
+    return isinstance(value, fixed) or inspect.isroutine(value) or not is_computed_by_own_code(cls, name)
 
 
 def _has_fields(kind: type) -> bool:
@@ -286,6 +293,13 @@ def held_by(value: Any) -> dict[str, Any]:
     for more in ("__pydantic_extra__", "__pydantic_private__"):
         held |= getattr(value, more, None) or {}
     return held
+
+
+def note_members(value: Any) -> None:
+    """Note what an object holds, whose methods own code may call."""
+    observed = collected()
+    if observed is not None:
+        observed.changes.add_members(held_by(value))
 
 
 def _looked_at(value: Any) -> Iterator[Any]:

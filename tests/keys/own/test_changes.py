@@ -148,8 +148,188 @@ SETTINGS = {
                 options["n"] = 3
                 return held
     """,
+    "what a block that no answer enters adds": """
+        class Held:
+            stack = [VALUE]
+            def __enter__(self): Held.stack.append(1)
+            def __exit__(self, *error): Held.stack.pop()
+            @classmethod
+            def get(cls): return cls.stack[-1]
+        class Model:
+            def answer(self): return Held.get()
+    """,
+    "what a function adds that such a block alone calls": """
+        stack = [VALUE]
+        def push(one): stack.append(one)
+        class Held:
+            def __enter__(self): push(1)
+            def __exit__(self, *error): stack.pop()
+            @staticmethod
+            def get(): return stack[-1]
+        class Model:
+            def answer(self): return Held.get()
+    """,
+    "what one adds, though the answer enters another": """
+        import threading
+        lock = threading.Lock()
+        class Held:
+            def __init__(self, n): self.n = n
+            def __enter__(self): self.n += 1
+            def __exit__(self, *error): self.n -= 1
+        held = Held(VALUE)
+        class Model:
+            def answer(self):
+                with lock: return held.n
+    """,
+    "what a call that the answer does not make counts up": """
+        class Held:
+            def __init__(self, n): self.n = n
+            def __call__(self, by): self.n += by
+        held = Held(VALUE)
+        class Model:
+            def answer(self): return str(held.n)
+    """,
+    "what an operator adds that the answer does not use": """
+        class Held:
+            def __init__(self, n): self.examples = [n]
+            def __lshift__(self, one): self.examples.append(one)
+            def __iadd__(self, one): self.examples.append(one)
+        held = Held(VALUE)
+        class Model:
+            def answer(self):
+                total = 1
+                total += 1 << 2
+                return held.examples
+    """,
+    "what a method adds that is called like a set's": """
+        seen = set()
+        class Held:
+            def __init__(self, n): self.examples = [n]
+            def add(self, one): self.examples.append(one)
+        held = Held(VALUE)
+        class Model:
+            def answer(self, text):
+                seen.add(text)
+                return held.examples
+    """,
+    "what a method adds that is called like another object's": """
+        class Log:
+            def __init__(self): self.lines = []
+            def note(self, one): self.lines.append(one)
+        class Held:
+            def __init__(self, n): self.examples = [n]
+            def note(self, one): self.examples.append(one)
+        log, held = Log(), Held(VALUE)
+        class Model:
+            def answer(self, text):
+                log.note(text)
+                return held.examples
+    """,
+    "what a method adds that is called like one of what the code does not say": """
+        class Held:
+            def __init__(self, n): self.examples = [n]
+            def append(self, one): self.examples.append(one)
+        held = Held(VALUE)
+        class Model:
+            def answer(self, text):
+                found = [[]]
+                found[0].append(text)
+                return held.examples
+    """,
+    "what a list of the application's own adds": """
+        class Held(list):
+            def __init__(self, n): self.examples = [n]
+            def append(self, one): self.examples.append(one)
+        held = Held(VALUE)
+        class Model:
+            def answer(self): return held.examples
+    """,
 }
 COUNTERS = {
+    "by a block": """
+        class Held:
+            def __init__(self, n): self.n = n
+            def __enter__(self): self.n += 1
+            def __exit__(self, *error): pass
+        held = Held(VALUE)
+        class Model:
+            def answer(self):
+                with held: pass
+    """,
+    "by the block of a new object": """
+        class Held:
+            n = VALUE
+            def __enter__(self): Held.n += 1
+            def __exit__(self, *error): pass
+        class Model:
+            def answer(self):
+                with Held(): pass
+    """,
+    "by an operator between two": """
+        class Held:
+            def __init__(self, n): self.n = n
+            def __lshift__(self, one): self.n += one
+        held = Held(VALUE)
+        class Model:
+            def answer(self): held << 1
+    """,
+    "by an item that is assigned": """
+        class Held:
+            def __init__(self, n): self.n = n
+            def __setitem__(self, key, value): self.n += 1
+        class Model:
+            held = Held(VALUE)
+            def answer(self, text): self.held["a"] = text
+    """,
+    "of an object in an object": """
+        class Inner:
+            def __init__(self, n): self.n = n
+            def add(self, by): self.n += by
+        class Outer:
+            def __init__(self, n): self.inner = Inner(n)
+            def use(self): self.inner.add(1)
+        outer = Outer(VALUE)
+        class Model:
+            def answer(self): outer.use()
+    """,
+    "of an object that the code does not name": """
+        class Held:
+            def __init__(self, n): self.n = n
+            def up(self): self.n += 1
+        held = [Held(VALUE)]
+        class Model:
+            def answer(self):
+                for one in held: one.up()
+    """,
+    "of a base's": """
+        class Base:
+            n = VALUE
+            def add(self, one): self.n += 1
+        class Held(Base):
+            def add(self, one): super().add(one)
+        held = Held()
+        class Model:
+            def answer(self): held.add(1)
+    """,
+    "of a mixin's": """
+        class Mixin:
+            def up(self): self.pop(1)
+        class Base:
+            n = VALUE
+            def pop(self, by): self.n += by
+        class Held(Mixin, Base): pass
+        held = Held()
+        class Model:
+            def answer(self): held.up()
+    """,
+    "of a list of the application's own": """
+        class Held(list):
+            def __init__(self, n): self.n = n
+            def append(self, one): self.n += 1
+        held = Held(VALUE)
+        class Model:
+            def answer(self): held.append("a")
+    """,
     "an attribute": """
         class Held:
             def __init__(self, n): self.n = n

@@ -22,6 +22,8 @@ import openai
 import pytest
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.base.llms.types import CompletionResponse, CompletionResponseGen, LLMMetadata
+from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.llms import CustomLLM
 from llama_index.core.llms.callbacks import llm_completion_callback
 from llama_index.core.tools import FunctionTool
@@ -292,3 +294,21 @@ def test_a_parser_counts_where_the_endpoints_use_it() -> None:
     assert key(Parsing, "a") != key(Parsing, "b")
     assert key(Parsing, "a") == key(Parsing, "a")
     assert key(Quiet, "a") == key(Quiet, "b")  # LlamaIndex parses the answer itself
+
+
+def test_what_listens_to_llama_index_is_no_part_of_a_model(cache: Cache) -> None:
+    class Listening(BaseEventHandler):
+        heard: int = 0
+
+        def handle(self, event: Any, **kwargs: Any) -> None:
+            self.heard += 1
+
+    model = cached(Quiet(), cache)
+    model.complete("q")
+    root, listening = get_dispatcher(), Listening()
+    root.add_event_handler(listening)
+    try:
+        model.complete("q")
+    finally:
+        root.event_handlers.remove(listening)
+    assert cache.stats().hits == 1

@@ -26,7 +26,7 @@ _ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 _OF_AN_OBJECT = _ATTRIBUTES | {"STORE_ATTR", "DELETE_ATTR"}
 _READING = _ATTRIBUTES | frozenset("LOAD_FAST LOAD_FAST_BORROW LOAD_GLOBAL LOAD_NAME LOAD_DEREF".split())
 
-ITEM = "[]"
+ITEM, CALLED = "[]", "()"
 ANY = "*"
 """Any item; one whose key does not stand in the code."""
 SELF, UNKNOWN = "self", "?"
@@ -49,8 +49,30 @@ class OwnChange(NamedTuple):
     fills: bool = False
 
 
+class Use(NamedTuple):
+    """A member of an object that code reads, calls or assigns, or an operator that it uses on one.
+
+    Attributes:
+        path: what stands for the object, as of `OwnChange`; `CALLED` for what the call of it gives.
+        name: of the member.
+        is_assigned: it is assigned.
+    """
+
+    path: tuple[str, ...]
+    name: str
+    is_assigned: bool = False
+
+
 _Place = tuple[int, int]
 """A line and a column."""
+_OPERATORS = {
+    "+": "add", "-": "sub", "*": "mul", "@": "matmul", "/": "truediv", "//": "floordiv", "%": "mod", "**": "pow",
+    "<<": "lshift", ">>": "rshift", "&": "and", "|": "or", "^": "xor",
+}  # fmt: skip
+ACTING = frozenset(
+    "__call__ __enter__ __exit__ __aenter__ __aexit__ __setitem__ __delitem__ __setattr__ __delattr__".split()
+) | {f"__{prefix}{name}__" for name in _OPERATORS.values() for prefix in ("", "i", "r")}
+"""Methods with which a program changes an object: own code calls them only where that stands in it."""
 
 
 class _Line(NamedTuple):
@@ -111,11 +133,19 @@ def names_used(code: CodeType) -> tuple[frozenset[str], frozenset[str]]:
 
 
 @functools.lru_cache(maxsize=4096)
+def uses_in(code: CodeType) -> frozenset[Use]:
+    """What code uses of objects, as far as it says of which."""
+    return frozenset(_reading(code).uses())
+
+
+def _reading(code: CodeType) -> _CodeReading:
+    return _CodeReading(code, code.co_varnames[0] if code.co_argcount else None, frozenset(code.co_freevars))
+
+
+@functools.lru_cache(maxsize=4096)
 def changed_in(code: CodeType) -> frozenset[OwnChange]:
     """The attributes, variables around it and items that code assigns or changes itself, such as counters."""
-    found = _CodeReading(
-        code, code.co_varnames[0] if code.co_argcount else None, frozenset(code.co_freevars)
-    ).changes()
+    found = _reading(code).changes()
     if code.co_name not in _CONSTRUCTORS:
         return frozenset(found)
     return frozenset(one for one in map(functools.partial(_in_constructor, code.co_name), found) if one is not None)
@@ -224,6 +254,34 @@ class _CodeReading:
             found |= _CodeReading(inner, self._first, self._around, self._known).changes()
         return found
 
+    def uses(self) -> Iterator[Use]:
+        for at, line in enumerate(self._lines):
+            name, value = line.name, line.value
+            if name in ("STORE_ATTR", "DELETE_ATTR"):
+                path = self._object(line)
+                yield Use(path, value, is_assigned=True)
+                yield Use(path, "__setattr__" if name == "STORE_ATTR" else "__delattr__")
+            elif name in _ATTRIBUTES or name.startswith("LOAD_SUPER"):
+                yield Use(self._object(line), value)
+            elif name.startswith("CALL"):
+                yield Use(self._object(line), "__call__")
+            elif name in ("STORE_SUBSCR", "DELETE_SUBSCR"):
+                yield Use(self._object(line), "__setitem__" if name == "STORE_SUBSCR" else "__delitem__")
+            elif name == "BINARY_OP" and (operator := _OPERATORS.get(value.removesuffix("="))):
+                path = self._object(line)
+                yield Use(path, f"__{operator}__")
+                yield Use(path, f"__i{operator}__")
+            elif name in ("BEFORE_WITH", "BEFORE_ASYNC_WITH"):
+                before, kind = self._lines[at - 1], "a" if "ASYNC" in name else ""
+                path = self._path(before.begin, before.end, calls=True)
+                yield Use(path, f"__{kind}enter__")
+                yield Use(path, f"__{kind}exit__")
+        for inner in _inner(self._code):
+            yield from _CodeReading(inner, self._first, self._around, self._known).uses()
+
+    def _object(self, line: _Line) -> tuple[str, ...]:
+        return self._path(line.begin, line.end, within=True, calls=True)
+
     def _change(self, at: int, line: _Line) -> OwnChange | None:
         name, value = line.name, line.value
         if name == "STORE_ATTR" and value == "__dict__" and (shared := self._shared(at, line)) is not None:
@@ -250,8 +308,17 @@ class _CodeReading:
             return OwnChange(self._argument(at, line), ANY, False)
         return None
 
-    def _path(self, begin: _Place | None, end: _Place | None, *, within: bool = False) -> tuple[str, ...]:
-        """What an expression between two places stands for; ``within``: what stands before its end."""
+    def _path(
+        self, begin: _Place | None, end: _Place | None, *, within: bool = False, calls: bool = False
+    ) -> tuple[str, ...]:
+        """What an expression between two places stands for.
+
+        Args:
+            begin: where it begins.
+            end: where it ends.
+            within: what stands before its end is meant.
+            calls: what a call gives is shown as such.
+        """
         path: tuple[str, ...] | None = None
         if begin is None or end is None:
             return (UNKNOWN,)
@@ -266,6 +333,8 @@ class _CodeReading:
                 path = (*path, line.value)
             elif line.name == "BINARY_SUBSCR" or (line.name == "BINARY_OP" and line.value == "[]"):
                 path = (*path, ITEM)
+            elif calls and line.name.startswith("CALL"):
+                path = (*path, CALLED)
             elif line.name.startswith("CALL"):
                 path = (*path[:-1], ITEM) if path[-1] in _GIVING_AN_ITEM else (UNKNOWN,)
         return path or (UNKNOWN,)

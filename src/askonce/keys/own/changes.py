@@ -2,24 +2,41 @@
 
 A change counts for what it was made to: an attribute of objects of the method's class, one variable of one module,
 one item. Only where the code does not say whose attribute it is, that of any object is meant. What a method changes
-that no code of the answer calls, such as a setter, is a setting.
+that no code of the answer calls, such as a setter, is a setting. A counter or a log is no setting whenever it
+changes; so a method makes one only if the code surely calls it, of an object that is now of its class.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from types import CellType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
-from askonce.keys.own.bytecode import ANY, ITEM, SELF, UNKNOWN, OwnChange, changed_in, names_used
+from askonce.keys.own.bytecode import (
+    ACTING,
+    ANY,
+    CALLED,
+    ITEM,
+    SELF,
+    UNKNOWN,
+    OwnChange,
+    Use,
+    changed_in,
+    names_used,
+    uses_in,
+)
 from askonce.keys.own.modules import is_installed
 
 Path = tuple[str, ...]
 """Where something is held: a variable, or nothing of an object; ``.name`` for an attribute; a key, or `ANY`."""
 
 _OBJECT = ""
+_OF_CONTAINERS = frozenset(name for kind in (list, dict, set, deque, str, bytes) for name in dir(kind))
+"""Methods that are seldom those of an object of the application's own, where code does not say of what they are."""
 
 
 class _Read(NamedTuple):
@@ -29,6 +46,7 @@ class _Read(NamedTuple):
         function: it.
         owner: the class whose method it is.
         entry: the name by which code calls it; ``None``: it is called anyway.
+        operator: the operator that calls it, such as ``__enter__``.
         is_setter: it is called when an attribute of that name is assigned.
         is_start: it is of a class that any code may call, since it is no framework's and was read by itself.
     """
@@ -36,6 +54,7 @@ class _Read(NamedTuple):
     function: Any
     owner: type | None
     entry: str | None
+    operator: str | None
     is_setter: bool
     is_start: bool
 
@@ -49,6 +68,7 @@ class _Bound(NamedTuple):
         key: the item; `ANY`; ``None``: the attribute or the variable itself.
         grows: as a counter does.
         fills: it counts only where nothing was there before.
+        is_sure: the code surely makes it.
     """
 
     where: Any
@@ -56,13 +76,15 @@ class _Bound(NamedTuple):
     key: str | None
     grows: bool
     fills: bool
+    is_sure: bool = True
 
 
 class OwnChanges:
     """What functions change."""
 
     def __init__(self) -> None:
-        self._functions: list[_Read] = []
+        self._functions: dict[_Read, None] = {}
+        self._members: dict[str, set[type]] = {}  # what objects hold under each name
         self._found: dict[str, list[_Bound]] | None = None
 
     def add(
@@ -70,15 +92,27 @@ class OwnChanges:
     ) -> None:
         """Add a function that the code of an answer uses, or a method of a class that it uses."""
         is_called = entry is not None and entry.startswith("__") and entry.endswith("__")
-        self._functions.append(_Read(function, owner, None if is_called else entry, is_setter, is_start))
+        operator = entry if is_called and entry in ACTING else None
+        entry = None if is_called else entry
+        self._functions[_Read(function, owner, entry, operator, is_setter, is_start)] = None
+        self._found = None
+
+    def add_members(self, held: Mapping[str, Any]) -> None:
+        """Add what an object holds, whose methods the code of the answer may call."""
+        for name, value in held.items():
+            if value is not None:
+                self._members.setdefault(name, set()).add(type(value))
         self._found = None
 
     def add_all(self, other: OwnChanges) -> None:
         """Add what other code of the same answer changes."""
         if self._functions:  # what is in a field is called by the code of the object that has the field
-            self._functions += [one._replace(is_start=False) for one in other._functions]
+            more = (one._replace(is_start=False) for one in other._functions if one not in self._functions)
+            self._functions |= dict.fromkeys(more)
         else:
-            self._functions += other._functions
+            self._functions |= other._functions
+        for name, kinds in other._members.items():
+            self._members.setdefault(name, set()).update(kinds)
         self._found = None
 
     def names(self) -> frozenset[str]:
@@ -92,7 +126,7 @@ class OwnChanges:
             place: the class of the object that holds it, or the id of what holds the variable.
             path: where it stands there.
         """
-        return any(one.grows for one in self._at(place, path))
+        return any(one.grows and one.is_sure for one in self._at(place, path))
 
     def may_count(self, path: Path, pairs: Iterable[tuple[Any, Any]]) -> bool:
         """Whether `is_counter` may be true of an item of a map that stands there."""
@@ -100,6 +134,10 @@ class OwnChanges:
         if not live.isdisjoint([part.removeprefix(".") for part in path]):
             return True
         return any(key in live for key, _ in pairs)
+
+    def is_surely_changed(self, place: Any, path: Path) -> bool:
+        """`is_changed`, though no call was seen to change it."""
+        return any(one.is_sure and not one.fills for one in self._at(place, path)) or _is_computed(place, path)
 
     def is_changed(self, place: Any, path: Path, *, added: bool = False, filled: bool = False) -> bool:
         """Whether the code assigns what stands there itself, or changes what that holds.
@@ -110,7 +148,7 @@ class OwnChanges:
             added: it was not there before, so that it may be of a memo under another name.
             filled: nothing was there before.
         """
-        if any(filled or not one.fills for one in self._at(place, path)) or _is_computed_once(place, path):
+        if any(filled or not one.fills for one in self._at(place, path)) or _is_computed(place, path):
             return True
         return added and any(one.key == ANY and not one.fills for one in self._live().get(UNKNOWN, ()))
 
@@ -129,9 +167,11 @@ class OwnChanges:
         found = self._found
         if found is None:
             found = self._found = {}
-            for read in self._called():
+            called = self._called()
+            sure = self._surely_called(called)
+            for read in called:
                 for change in changed_in(read.function.__code__):
-                    one = _bound(change, read)
+                    one = _bound(change, read)._replace(is_sure=read in sure)
                     name = one.key if one.name is None and one.key != ANY else one.name
                     found.setdefault(UNKNOWN if name is None else name, []).append(one)
         return found
@@ -139,7 +179,7 @@ class OwnChanges:
     def _called(self) -> list[_Read]:
         """The functions that the code of the answer calls, by the names that it uses."""
         called: list[_Read] = []
-        waiting = self._functions
+        waiting = [*self._functions]
         used: tuple[set[str], set[str]] = set(), set()
         while True:
             parts: tuple[list[_Read], list[_Read]] = [], []
@@ -155,15 +195,117 @@ class OwnChanges:
                 used[False].update(read)
                 used[True].update(assigned)
 
+    def _surely_called(self, called: list[_Read]) -> set[_Read]:
+        """Those of the functions that code calls of what can be an object of their class."""
+        sure: set[_Read] = set()
+        waiting, uses = called, dict[tuple[str, bool], set[type | None]]()
+        named, named_surely = set[str](), set[str]()
+        for one in called:
+            named |= names_used(one.function.__code__)[0] - {one.function.__name__}
+        while True:
+            unsure = named - named_surely
+            now = [one for one in waiting if _is_sure(one, uses, unsure)]
+            if not now:
+                return sure
+            sure.update(now)
+            waiting = [one for one in waiting if one not in sure]
+            for one in now:
+                named_surely |= names_used(one.function.__code__)[0]
+                for use in uses_in(one.function.__code__):
+                    uses.setdefault((use.name, use.is_assigned), set()).update(self._used_of(use, one))
+                if _BY_TEXT & {*one.function.__code__.co_names}:
+                    for name in names_used(one.function.__code__)[0]:
+                        uses.setdefault((name, False), set()).add(None)
+
+    def _used_of(self, use: Use, read: _Read) -> Iterable[type | None]:
+        """The classes of which the object may be that code uses; ``None``: it does not say."""
+        root, names = use.path[0], use.path[1:]
+        value, kinds = _UNCLEAR, set[type]()
+        if read.owner is not None and (root == SELF or (root == "global super" and names in ((), (CALLED,)))):
+            kinds, names = {read.owner, *_made_from(read.owner)}, names if root == SELF else ()
+        else:
+            value = _value_of(root, read)
+        for name in names:
+            if name == CALLED:
+                kinds, value = {value} if isinstance(value, type) else set(), _UNCLEAR
+                continue
+            inner = _UNCLEAR if name == ITEM else _member(value, name)
+            if inner is _UNCLEAR and name != ITEM:
+                found = [_member(kind, name) for kind in kinds]
+                fixed: set[type] = {type(each) for each in found if each is not _UNCLEAR}
+                kinds = self._members.get(name, set()) | fixed
+            else:
+                kinds = set()
+            value = inner
+        if value is not _UNCLEAR:
+            return [value if isinstance(value, type) else type(value)]
+        return kinds or [None]
+
+
+_UNCLEAR: Any = object()
+_BY_TEXT = frozenset("getattr attrgetter methodcaller".split())
+
+
+def _is_sure(read: _Read, uses: Mapping[tuple[str, bool], set[type | None]], unsure: set[str]) -> bool:
+    """Whether a function is called by code with such uses; ``unsure``: the names that stand in other code alone."""
+    name = read.operator or read.entry
+    if name is None or read.is_start:
+        return read.owner is not None or read.function.__name__ not in unsure
+    for kind in uses.get((name, read.is_setter), ()):
+        if kind is None:
+            if name not in _OF_CONTAINERS and name not in ACTING:
+                return True
+        elif read.owner is None or issubclass(kind, read.owner):
+            return True
+    return False
+
+
+def _made_from(cls: type) -> Iterator[type]:
+    found: list[type] = type.__subclasses__(cls)
+    for one in found:
+        yield one
+        yield from _made_from(one)
+
+
+def _value_of(root: str, read: _Read) -> Any:
+    """What a variable holds now."""
+    kind, _, name = root.partition(" ")
+    found: Any = None
+    if kind in ("global", "around"):
+        with contextlib.suppress(KeyError, ValueError):  # it is not there yet
+            found = read.function.__globals__[name] if kind == "global" else _contents(read.function, name)
+    return _UNCLEAR if found is None else found
+
+
+def _member(value: Any, name: str) -> Any:
+    """What an object, a class or a module holds under a name."""
+    if value is _UNCLEAR:
+        return value
+    found = inspect.getattr_static(value, name, None)
+    is_computed_each_time = found is None or hasattr(type(found), "__get__")
+    return _UNCLEAR if is_computed_each_time else found
+
 
 def _has_key(one: _Bound, within: Path) -> bool:
     return one.key in (None, ANY) or one.key in within or ANY in within
 
 
-def _is_computed_once(place: Any, path: Path) -> bool:
+def _is_computed(place: Any, path: Path) -> bool:
     if not isinstance(place, type) or len(path) != 2 or path[0] != _OBJECT:
         return False
-    return isinstance(inspect.getattr_static(place, path[1].removeprefix("."), None), functools.cached_property)
+    return is_computed(place, path[1].removeprefix("."))
+
+
+def is_computed(cls: type, name: str) -> bool:
+    """Whether a member of a class's objects is computed once from the others, and stored among them."""
+    return isinstance(inspect.getattr_static(cls, name, None), functools.cached_property)
+
+
+def is_computed_by_own_code(cls: type, name: str) -> bool:
+    """`is_computed`, by code of the application's own."""
+    return is_computed(cls, name) and not any(
+        name in vars(base) for base in cls.__mro__ if is_installed(base.__module__)
+    )
 
 
 def _is_base(one: _Bound, place: Any, path: Path, at: int) -> bool:

@@ -31,6 +31,7 @@ from askonce.keys.own.objects import NOTHING
 from askonce.keys.own.state import (
     UNSET,
     collected,
+    held_by,
     observe,
     observe_definition,
     observe_loading,
@@ -152,7 +153,7 @@ def _resolved(part: Any, changes: OwnChanges, place: Any = None) -> Any:
     if isinstance(part, Number):
         return NOTHING if changes.is_counter(place, part.path) else _resolved(part.value, changes, place)
     if isinstance(part, Held):
-        changed = changes.is_changed(place, part.path)
+        changed = changes.is_surely_changed(place, part.path)
         return _resolved(part.less if changed else part.now, changes, place)
     if isinstance(part, ContextVar):
         return f"ContextVar {part.name}"
@@ -187,6 +188,8 @@ _IMPORTING = frozenset({"import_module", "__import__"})
 _MODULE_NAME = re.compile(r"\.*[^\W\d][\w.]*")
 # What a context variable of such a name holds is for logs.
 _OF_ONE_ATTEMPT = re.compile(r"(request|correlation|trace|span)[_-]?id|traceparent", re.IGNORECASE)
+# They call no method of a class that is made from one of theirs.
+_OF_CONTAINERS = frozenset("builtins collections _collections _collections_abc types".split())
 # Of a class's names with underscores, which count besides those that hold functions.
 _SPECIAL = frozenset("__doc__ __total__ __slots__".split())
 
@@ -278,7 +281,9 @@ class _CodeWalk:
     def _add_changes(self, function: FunctionType) -> None:
         cls, name, is_setter, is_static = self._methods.get(function, (None, None, False, False))
         of_package = [
-            one for one in getattr(cls, "__mro__", ()) if one is not object and is_installed(one.__module__)
+            one
+            for one in getattr(cls, "__mro__", ())
+            if is_installed(one.__module__) and one.__module__ not in _OF_CONTAINERS
         ]
         if any(name in vars(one) for one in of_package):
             name = None  # the package calls it
@@ -413,6 +418,7 @@ class _CodeWalk:
 
     def _object(self, value: Any, numbers: int, where: str) -> Iterator[Any]:
         self._where = where
+        self.changes.add_members(held_by(value))
         yield self._later(type(value))
         with reading(where):
             found = shown(value, "", numbers, within=True, place=type(value))

@@ -25,7 +25,7 @@ _OF_THE_PROGRAM = frozenset(
     "_thread threading logging asyncio _asyncio concurrent queue _queue multiprocessing subprocess socket _socket"
     " ssl _ssl select selectors sched signal os abc _abc contextvars _contextvars gc inspect pydantic_core pydantic"
     " typing_extensions loguru structlog tqdm rich opentelemetry prometheus_client sentry_sdk anyio tenacity"
-    " unittest".split()
+    " llama_index_instrumentation unittest".split()
 )
 # What they hold is another number each time. The seed of a `random.Random` counts: its state can be read.
 _OF_CHANCE = frozenset(

@@ -14,7 +14,7 @@ import operator
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from types import CellType, FunctionType, MemberDescriptorType, ModuleType
 from typing import Any, NamedTuple
@@ -68,8 +68,7 @@ class Observed(NamedTuple):
             return True
         place, path = self.where(name)
         added = before is _MISSING and self.is_container
-        is_empty = before is _MISSING or before is None or before is False
-        return path is None or changes.is_changed(place, path, added=added, filled=is_empty)
+        return path is None or changes.is_changed(place, path, added=added, filled=_is_nothing(before))
 
     def where(self, name: Any) -> tuple[Any, Path | None]:
         """Where that stands which it holds under a name, as `OwnChanges` has it."""
@@ -95,11 +94,13 @@ class _Left:
 
     Attributes:
         observed: what it held then, if it can be changed in place.
+        is_emptied: the application has put nothing in its place since, so that the code fills it in again.
     """
 
     def __init__(self, value: Any, changes: list[int], *, is_log: bool) -> None:
         self.value, self.changes, self.is_log = value, changes, is_log
         self.observed: Observations | None = None
+        self.is_emptied = False
 
     def is_volatile(self) -> bool:
         """Whether it is another after each call, such as a log: whatever it is now, the code has left it."""
@@ -222,8 +223,10 @@ class Observations:
         """Record, after a call, what the program has changed since this was read."""
         for one in self.seen:
             mark = _mark_of(one.holder, one.is_container)
-            for left in () if mark is None else [*mark.left.values()]:
-                left.record()
+            if mark is not None:
+                for name, left in [*mark.left.items()]:
+                    if _is_as_at_first(one.content, mark, name):  # else the application has changed it since
+                        left.record()
             now = one.now()
             if mark is not None and mark.known is not None and isinstance(now, dict):
                 held: Any = one.read()
@@ -249,12 +252,12 @@ class Observations:
         mark = mark._replace(first={name: before for name, (before, _) in changed.items()} | mark.first)
         new: dict[Any, _Left] = {}
         for name, (before, after) in changed.items():
-            if name not in mark.left:
+            if name not in mark.left or (mark.left[name].is_emptied and _is_nothing(before)):
                 place, path = one.where(name)
                 grows = path is not None and self.changes.is_counter(place, path)
                 times = mark.added if before is _MISSING and mark.known is not None else [0]
                 new[name] = _Left(after, [_OFTEN] if grows and _is_number(after) else times, is_log=grows)
-        for name in changed.keys() & mark.left.keys():
+        for name in (changed.keys() & mark.left.keys()) - new.keys():
             left = mark.left[name]
             left.changes[0] += 1
             if not left.is_volatile() and self._is_counted(one, name, changed[name][1]):
@@ -276,22 +279,8 @@ class Observations:
         return _is_open(value, one.holder) and self._observed_in(one, name, value) is None
 
     def _observed_in(self, one: Observed, name: Any, value: Any) -> Observations | None:
-        """What an object holds that a call has made, beside what is compared anyway; ``None``: unreadable."""
-        found = Observations()
-        found.changes.add_all(self.changes)
-        token = _collected.set(found)
-        try:
-            place, path = one.where(name)
-            _value_readers[0](value, place, path or ("",))
-        except Exception:  # of its own code, or it cannot be read: its identity has to do
-            return None
-        finally:
-            _collected.reset(token)
-        compared = {(id(each.holder), each.is_container, each.names) for each in self.seen}
-        found.seen = [
-            each for each in found.seen if (id(each.holder), each.is_container, each.names) not in compared
-        ]
-        return found
+        place, path = one.where(name)
+        return observed_in(value, place, path or ("",), [self])
 
     def _changed_in(self, one: Observed, now: dict[Any, Any]) -> dict[Any, tuple[Any, Any]]:
         """What the code has changed, as it was and as it is."""
@@ -307,6 +296,30 @@ class Observations:
 
 
 _collected: ContextVar[Observations | None] = ContextVar("askonce_observations", default=None)
+
+
+def observed_in(value: Any, place: Any, path: Path, compared: Iterable[Observations]) -> Observations | None:
+    """What something holds that a call has made; ``None``: it cannot be read, so that its identity has to do.
+
+    Args:
+        value: it.
+        place: as of `items_of`.
+        path: as of `items_of`.
+        compared: what is compared anyway, and which code may change it.
+    """
+    found, known = Observations(), set[Any]()
+    for one in compared:
+        found.changes.add_all(one.changes)
+        known |= {(id(each.holder), each.is_container, each.names) for each in one.seen}
+    token = _collected.set(found)
+    try:
+        _value_readers[0](value, place, path)
+    except Exception:  # of its own code, or it cannot be read
+        return None
+    finally:
+        _collected.reset(token)
+    found.seen = [each for each in found.seen if (id(each.holder), each.is_container, each.names) not in known]
+    return found
 
 
 @contextlib.contextmanager
@@ -491,9 +504,21 @@ def _effective(content: Content, mark: _Mark, holder: Any, names: tuple[str, ...
                 continue
         elif left.is_still(value):
             value = mark.first[name]
+        elif _is_nothing(value):
+            left.is_emptied = True
         if value is not _MISSING:
             shown[name] = value
     return shown
+
+
+def _is_as_at_first(content: Content, mark: _Mark, name: Any) -> bool:
+    """Whether what was read is what was there before the code changed it."""
+    first = mark.first.get(name, _MISSING)
+    return content.get(name, _MISSING) is first if isinstance(content, dict) else content is first
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is _MISSING or value is None or value is False
 
 
 def _is_number(value: Any) -> bool:
