@@ -230,7 +230,7 @@ def test_clients_name_the_namespaces_that_they_may(serve: Serve, options: list[s
         assert "hit" in posted(url).headers["cache-status"]
 
 
-def test_why_a_request_is_not_cached_is_said(serve: Serve) -> None:
+def test_the_detail_names_why_a_request_is_not_cached(serve: Serve) -> None:
     with Upstream(lambda _: Scripted([PLAIN])) as upstream:
         url = serve(upstream.url).url
         for body, path in ((CHAT, "/v1/chat/completions"), (EMBEDDING, "/v1/embeddings")):
