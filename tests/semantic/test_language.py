@@ -54,11 +54,11 @@ print(max(found, key=found.get))
 WHERE_CALLS_MAY_NOT_BLOCK = """
 import asyncio
 import blockbuster
-from askonce import Cache, Semantic
+from askonce import Semantic
 
 async def main():
     with blockbuster.blockbuster_ctx():
-        Cache("memory://", semantic=Semantic(lambda text: [1.0], model="ones"))
+        Semantic(lambda text: [1.0], model="ones")
     from askonce.semantic.language.identifier import log_likelihoods
 
     found = log_likelihoods("Wie lange dauert die Lieferung nach Deutschland?")
