@@ -62,7 +62,7 @@ def translate(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> StoreErr
     code = details & 0xFF
     if code == sqlite3.SQLITE_FULL:
         return StoreUnavailable(
-            f"{path}: {error}; make room on its disk, or delete the file (all its namespaces): the cache fills again"
+            f"{path}: {error}; make room on its disk, or delete the file (all namespaces): the cache fills again"
         )
     if code in _UNAVAILABLE:
         return StoreUnavailable(f"{path}: {error}")
