@@ -137,7 +137,7 @@ def test_a_store_that_cannot_write_still_serves_what_it_holds_and_is_logged_once
     ]
 
 
-def test_a_store_whose_writes_fail_is_not_said_to_fail_before_a_read_has_failed(
+def test_no_outage_of_reads_is_logged_before_one_has_failed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     health, write, read = StoreHealth("test"), Lane("claim"), Lane("read")
