@@ -7,7 +7,7 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any
@@ -64,6 +64,29 @@ def in_a_pool_of_a_pool(function: Callable[[], Any]) -> Any:
         return future.result()
 
 
+def in_a_loop_of_a_pool(application: Nested, question: str) -> Any:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(application.aanswer(question))).result()
+
+
+def in_a_loop_of_a_thread(application: Nested, question: str) -> Any:
+    return in_a_thread(lambda: asyncio.run(application.aanswer(question)))
+
+
+def in_another_loop(application: Nested, question: str) -> Any:
+    """Where an application's loop runs in a thread of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        return asyncio.run_coroutine_threadsafe(application.aanswer(question), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+
 def within(seconds: float, function: Callable[[], Any]) -> Any:
     """What a function returns; an error if that takes longer."""
     result: list[Any] = []
@@ -80,6 +103,24 @@ def test_a_leader_that_calls_itself_in_another_thread_is_answered(elsewhere: Cal
     application.inner = lambda question: application.calls < 2 and elsewhere(partial(application.answer, question))
     assert within(SOON, lambda: application.answer("why?")) == "why?!"
     assert application.cache.stats().not_awaited == 1
+
+
+@pytest.mark.parametrize("elsewhere", [in_a_loop_of_a_pool, in_a_loop_of_a_thread, in_another_loop])
+def test_a_leader_that_calls_itself_over_another_loop_is_answered(elsewhere: Callable[[Nested, str], Any]) -> None:
+    """The call for itself is made by a coroutine, which calls once more in an executor."""
+    application = Nested()
+    again = application.cache.engine.answer
+    request = application.request("why?")
+
+    def call_again(question: str) -> None:
+        if application.calls == 1:
+            elsewhere(application, question)
+        elif application.calls == 2:
+            again(request, lambda: "by itself", pack)
+
+    application.inner = call_again
+    assert within(SOON, lambda: application.answer("why?")) == "why?!"
+    assert application.cache.stats().not_awaited == 2
 
 
 def in_a_task(application: Nested, question: str) -> Any:
@@ -224,6 +265,53 @@ def test_waiters_do_not_use_up_the_pool_that_their_leader_needs(watched: bool) -
 
     assert within(SOON, lambda: asyncio.run(main())) == 40
     assert application.calls <= 3
+
+
+@pytest.mark.parametrize("limited", [False, True], ids=["its own threads", "the application's limiter"])
+@pytest.mark.parametrize("streams", [False, True], ids=["call", "generator"])
+def test_waiters_do_not_use_up_the_threads_of_anyio_that_their_leader_needs(limited: bool, streams: bool) -> None:
+    """As in FastAPI and Starlette, which call synchronous functions there."""
+    anyio = pytest.importorskip("anyio")
+    application = Application(Cache(MemoryStore()))
+
+    async def main() -> int:
+        limiter = anyio.CapacityLimiter(5) if limited else None
+
+        async def items() -> AsyncIterator[str]:
+            yield await anyio.to_thread.run_sync(application.answer, "why?", limiter=limiter)
+
+        async def endpoint() -> list[str]:
+            if streams:
+                return [one async for one in items()]
+            return [await anyio.to_thread.run_sync(application.answer, "why?", limiter=limiter)]
+
+        async def model() -> str:
+            await asyncio.sleep(0.2)  # meanwhile the others take all threads
+            return await anyio.to_thread.run_sync(application.model, "why?", limiter=limiter)  # type: ignore[no-any-return]
+
+        leader = asyncio.create_task(application.cache.engine.aanswer(application.request("why?"), model, pack))
+        await asyncio.sleep(0.02)
+        answers = await asyncio.gather(*(endpoint() for _ in range(45)))
+        await leader
+        return len(answers)
+
+    assert within(SOON, lambda: asyncio.run(main())) == 45
+    assert application.calls <= 3
+
+
+def test_equal_requests_in_the_threads_of_anyio_still_make_one_call() -> None:
+    anyio = pytest.importorskip("anyio")
+    application = Application(Cache(MemoryStore()))
+    application.delay = 1.0
+
+    async def main() -> None:
+        limiter = anyio.CapacityLimiter(4)
+        await asyncio.gather(
+            *(anyio.to_thread.run_sync(application.answer, "why?", limiter=limiter) for _ in range(40))
+        )
+
+    asyncio.run(main())
+    assert application.calls == 1
 
 
 def test_equal_requests_queued_in_one_pool_still_make_one_call() -> None:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, PrivateAttr
 
 from askonce import AskOnceError, Cache, ConfigError, cache_options
 from askonce.langchain import CachedEmbeddings
+from tests.support.holds import holds_of_the_loop
 from tests.support.provider import Provider
 
 
@@ -53,6 +54,30 @@ class Hashing(BaseModel, Embeddings):
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'cache.db'}"
+
+
+class Large(BaseModel, Embeddings):
+    model: str = "large"
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        vector = [0.1] * 1536
+        return [vector] * len(texts)
+
+    def embed_query(self, text: str) -> list[float]:
+        return self.embed_documents([text])[0]
+
+    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+        return self.embed_documents(texts)
+
+
+async def test_a_large_batch_does_not_hold_up_the_event_loop(url: str) -> None:
+    cached, texts = CachedEmbeddings(Large(), url), [f"text {number}" for number in range(3000)]
+    for _ in range(2):
+        async with holds_of_the_loop() as holds:
+            vectors = await cached.aembed_documents(texts)
+        assert len(vectors) == len(texts)
+        assert holds.longest_seconds < 0.1, "it was 0.5 s, and 0.15 s when all was stored"
+    assert cached.cache.stats().hits == len(texts)
 
 
 async def test_only_what_is_missing_is_embedded_in_one_call(url: str) -> None:

@@ -16,6 +16,7 @@ from llama_index.embeddings.openai import OpenAIEmbedding
 from askonce import Cache, ConfigError, cache_options
 from askonce.llama_index import cached
 from tests.llama_index.conftest import Events
+from tests.support.holds import holds_of_the_loop
 from tests.support.provider import Provider
 from tests.support.stores import FailingStore
 
@@ -30,6 +31,40 @@ class Limiter(BaseRateLimiter):
 
     async def async_acquire(self) -> None:
         self.acquired += 1
+
+
+class Large(BaseEmbedding):
+    model_name: str = "large"
+
+    def _get_text_embedding(self, text: str) -> list[float]:
+        return [0.1] * 1536
+
+    def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        vector = [0.1] * 1536
+        return [vector] * len(texts)
+
+    async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        return self._get_text_embeddings(texts)
+
+    def _get_query_embedding(self, query: str) -> list[float]:
+        return [0.1] * 1536
+
+    async def _aget_query_embedding(self, query: str) -> list[float]:
+        return [0.1] * 1536
+
+
+async def test_a_large_batch_does_not_hold_up_the_event_loop(cache: Cache) -> None:
+    """For longer than LlamaIndex does, which checks all vectors for its events."""
+    plain, texts = Large(embed_batch_size=2048), [f"text {number}" for number in range(6000)]
+    async with holds_of_the_loop() as own:
+        await plain.aget_text_embedding_batch(texts)
+    model = cached(plain, cache)
+    for _ in range(2):
+        async with holds_of_the_loop() as holds:
+            vectors = await model.aget_text_embedding_batch(texts)
+        assert len(vectors) == len(texts)
+        assert holds.longest_seconds < own.longest_seconds + 0.1, "it was 0.7 s, and 0.3 s when all was stored"
+    assert cache.stats().hits == len(texts)
 
 
 def test_it_is_what_the_model_is(embedding: OpenAIEmbedding, cache: Cache) -> None:

@@ -1,5 +1,8 @@
 """In which language a text is."""
 
+import subprocess
+import sys
+
 import pytest
 
 from askonce.semantic.language.reading import language_of
@@ -32,3 +35,42 @@ def test_what_shows_no_language_is_taken_for_english(text: str) -> None:
 
 def test_several_texts_count_together() -> None:
     assert language_of("PIN", "Wie setze ich sie zurück?") == "de"
+
+
+WITHOUT_TEMPORARY_FILES = """
+import sys, tempfile
+
+def fails():
+    raise FileNotFoundError(2, "No usable temporary directory found")
+
+tempfile.gettempdir = tempfile._gettempdir = fails
+from askonce import Semantic
+from askonce.semantic.language.identifier import log_likelihoods
+
+Semantic(lambda text: [1.0], model="ones")
+found = log_likelihoods("Wie lange dauert die Lieferung nach Deutschland?")
+print(max(found, key=found.get))
+"""
+WHERE_CALLS_MAY_NOT_BLOCK = """
+import asyncio
+import blockbuster
+from askonce import Semantic
+
+async def main():
+    with blockbuster.blockbuster_ctx():
+        Semantic(lambda text: [1.0], model="ones")
+    from askonce.semantic.language.identifier import log_likelihoods
+
+    found = log_likelihoods("Wie lange dauert die Lieferung nach Deutschland?")
+    print(max(found, key=found.get))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("program", [WITHOUT_TEMPORARY_FILES, WHERE_CALLS_MAY_NOT_BLOCK], ids=["no folder", "loop"])
+def test_languages_are_known_without_temporary_files(program: str) -> None:
+    if "blockbuster" in program:
+        pytest.importorskip("blockbuster")  # CI has it: it is locked
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "de", done.stderr[-2000:]

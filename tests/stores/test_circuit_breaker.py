@@ -32,6 +32,7 @@ def test_a_failing_store_is_bypassed_and_logged_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("askonce.stores.health._FIRST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("askonce.stores.health._FIRST_CALM_SECONDS", 0.0)
     store = FailingStore()
     application = Application(Cache(store))
     store.failing = True
@@ -145,6 +146,56 @@ def test_a_store_that_cannot_write_still_serves_what_it_holds_and_is_logged_once
         "askonce: store memory:// does not store answers (the disk is full)",
         "askonce: store memory:// has recovered",
     ]
+
+
+def test_no_outage_of_reads_is_logged_before_one_has_failed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    health, write, read = StoreHealth("test"), Lane("claim"), Lane("read")
+    for _ in range(3):
+        health.failed(write, StoreUnavailable("the disk is full"), time.monotonic())
+    assert not caplog.records  # it may be down
+    health.succeeded(read, "get", time.monotonic())
+    assert [record.getMessage() for record in caplog.records] == [
+        "askonce: store test does not store answers (the disk is full)"
+    ]
+
+
+def test_calls_under_way_when_a_store_fails_do_not_show_that_it_can_be_read(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    health, write, read = StoreHealth("test"), Lane("claim"), Lane("read")
+    before = time.monotonic()
+    for _ in range(2):
+        health.failed(write, StoreUnavailable("no permission"), time.monotonic())
+    health.succeeded(read, "get", before)
+    assert not caplog.records
+    for _ in range(3):
+        health.failed(read, StoreUnavailable("no permission"), time.monotonic())
+    assert [record.getMessage() for record in caplog.records] == [
+        "askonce: store test is failing (no permission); what fails is bypassed until it recovers"
+    ]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_store_that_stands_still_again_and_again_is_logged_once_until_that_is_over(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    random.seed(seed)
+    now = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    store = FailingStore()
+    application = Application(Cache(store, lease_seconds=0))
+    for step in range(200):
+        now[0] += 0.05
+        store.failing = step < 100 and step % 10 < 6
+        application.answer(f"{step}")
+    for _ in range(10):
+        now[0] += 5
+        application.answer(f"{now[0]}")
+    first, last = (record.getMessage() for record in caplog.records)
+    assert "is failing" in first or "does not store" in first
+    assert "has recovered" in last
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from askonce.stores.fork import reset_after_fork
@@ -17,6 +18,47 @@ LARGE_BYTES = 128 * 2**10
 """Reading or assembling so much takes some ten milliseconds; the way to a thread and back, a fifth of one."""
 _THREADS = 2
 """One long piece of work is not to wait for another; more threads would only take turns with the event loop."""
+_TURN_SECONDS = 0.005
+
+
+class Turns:
+    """When work on an event loop that consists of many small parts is to give way to others."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def is_over(self) -> bool:
+        """Whether others have their turn now; then the next one begins."""
+        now = time.monotonic()
+        over = now - self._began > _TURN_SECONDS
+        if over:
+            self._began = now
+        return over
+
+
+def at_once(parts: Generator[None, None, T]) -> T:
+    """Do some work to its end, and return its result."""
+    while True:
+        try:
+            next(parts)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+async def in_turns(parts: Generator[None, None, T]) -> T:
+    """Do some work on the event loop, which goes on between its parts; returns its result."""
+    import asyncio  # not where it is not used: with it, an import takes twice as long
+
+    turns = Turns()
+    while True:
+        try:
+            next(parts)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        if turns.is_over():
+            await asyncio.sleep(0)
 
 
 class _Threads:

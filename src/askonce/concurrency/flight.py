@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from askonce.concurrency.frames import current_frame
+from askonce.concurrency.frames import current_frame, is_task, running_greenlet
 from askonce.entries.entry import Entry, Place
 
 if TYPE_CHECKING:  # in the functions that need it: with it, an import takes twice as long
@@ -30,6 +30,7 @@ class Flight(msgspec.Struct, eq=False):
         owner: the leader.
         store: the name of the store.
         thread: the one in which it runs.
+        greenlet: the one within it, where there are any: under gevent and eventlet each counts as a thread.
         awaited: flights that are waited for within the leader's call.
         started: when, on the monotonic clock.
         kind: how it is detected that its leader has disappeared; see `SingleFlight`.
@@ -48,6 +49,7 @@ class Flight(msgspec.Struct, eq=False):
     started: float
     store: str
     thread: threading.Thread = msgspec.field(default_factory=threading.current_thread)
+    greenlet: Any = msgspec.field(default_factory=running_greenlet)
     awaited: list[Flight] = msgspec.field(default_factory=list)
     kind: Literal["call", "stream", "lookup"] = "call"
     idle_since: float | None = None
@@ -73,16 +75,20 @@ class Flight(msgspec.Struct, eq=False):
             return True
         if self.kind == "stream":  # it may move from thread to thread
             return self.idle_since is not None and time.monotonic() - self.idle_since >= _IDLE_SECONDS
-        owner = self.owner
-        if isinstance(owner, threading.Thread):
-            return not owner.is_alive() or (self.call is not None and not _is_in(owner, self.call))
-        return owner.done()
-
-
-def _is_in(thread: threading.Thread, call: tuple[int, CodeType]) -> bool:
-    frame = current_frame(thread.ident or 0)
-    while frame is not None:
-        if (id(frame), frame.f_code) == call:
+        owner: Any = self.owner
+        if is_task(owner):
+            return bool(owner.done())
+        if not owner.is_alive() or (self.greenlet is not None and self.greenlet.dead):
             return True
-        frame = frame.f_back
-    return False
+        return self.call is not None and not self._is_in(self.call)
+
+    def _is_in(self, call: tuple[int, CodeType]) -> bool:
+        """Whether the leader's thread, or greenlet, is still in a call; also if that cannot be seen."""
+        frame = getattr(self.greenlet, "gr_frame", None) or current_frame(self.thread.ident or 0)
+        if frame is None:
+            return True
+        while frame is not None:
+            if (id(frame), frame.f_code) == call:
+                return True
+            frame = frame.f_back
+        return False

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
 from askonce.concurrency.flight import Flight
+from askonce.concurrency.frames import is_task, running_greenlet
 from askonce.concurrency.waits import WAITS, running_task
 from askonce.entries.entry import Entry, Place
 from askonce.stores.fork import reset_after_fork
@@ -92,8 +93,9 @@ class SingleFlight:
             flight.call = id(call), call.f_code  # not the frame, which would hold all its variables
         with self._lock:
             self.watched.setdefault(id(flight.owner), []).append(flight)
-        if not isinstance(flight.owner, threading.Thread):
-            flight.owner.add_done_callback(lambda task: self._ended(flight, task))
+        owner: Any = flight.owner
+        if is_task(owner):
+            owner.add_done_callback(lambda task: self._ended(flight, task))
 
     def _ended(self, flight: Flight, task: asyncio.Task[Any]) -> None:
         if flight.owner is task:
@@ -242,6 +244,7 @@ class SingleFlight:
                 return False
             self._unwatch(flight)
             flight.owner, flight.thread = current_owner(), threading.current_thread()
+            flight.greenlet = running_greenlet()
             flight.started = time.monotonic()
             flight.kind, flight.idle_since, flight.call = "call", None, None
             return True

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from askonce.concurrency.beside import Turns
 from askonce.concurrency.claims import Claims
 from askonce.concurrency.closing import Closing
 from askonce.concurrency.drivers import AsyncDriver, SyncDriver, run
@@ -514,11 +515,14 @@ class CacheEngine:
         found = await self.flow.lookup.find_many(driver, requests) if requests else []
         if length is not None and are_mixed(length(one.value) for one in found if isinstance(one, Hit)):
             found = [Miss("other length") if isinstance(one, Hit) else one for one in found]
+        turns = Turns()
         for request, one in zip(requests, found, strict=True):
             if isinstance(one, Hit):
                 self.flow.hit(request, one)
             else:
                 self.flow.miss(request, one)
+            if turns.is_over():
+                await driver.pause(0)
         if any(isinstance(one, Miss) for one in found):
             await self.flow.deletions.follow(driver)
         return found

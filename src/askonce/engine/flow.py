@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from askonce.concurrency.beside import LARGE_BYTES
+from askonce.concurrency.beside import LARGE_BYTES, Turns
 from askonce.concurrency.claims import Claim, Claims
 from askonce.concurrency.drivers import SyncDriver
 from askonce.concurrency.flight import Flight
@@ -341,7 +341,7 @@ class RequestFlow:
         self, driver: SyncDriver, requests: Sequence[Request], answers: Sequence[Answer | None], seconds: float
     ) -> None:
         """Store the answers to requests of one namespace, made together in ``seconds``, in one round trip."""
-        storable, entries, began = [], [], time.monotonic() - seconds
+        storable, entries, began, turns = [], [], time.monotonic() - seconds, Turns()
         odd = _odd_lengths(requests, answers)
         for request, answer in zip(requests, answers, strict=True):
             if answer is None:
@@ -355,6 +355,8 @@ class RequestFlow:
             if self._is_cacheable(request, answer, entry, began, odd):
                 storable.append(request)
                 entries.append(entry)
+            if turns.is_over():
+                await driver.pause(0)
         if not entries:
             return
         await self._store(driver, storable, entries)
@@ -408,10 +410,11 @@ class RequestFlow:
     ) -> None:
         apart_bytes = apart.size_bytes if apart else 0
         places = [request.place for request in requests]
-        records = [
-            await self._record(driver, place, entry, apart_bytes)
-            for place, entry in zip(places, entries, strict=True)
-        ]
+        records, turns = [], Turns()
+        for place, entry in zip(places, entries, strict=True):
+            records.append(await self._record(driver, place, entry, apart_bytes))
+            if turns.is_over():
+                await driver.pause(0)
         results = await self.storage.put(driver, places, entries, records)
         for request, entry, record, result in zip(requests, entries, records, results, strict=True):
             self._stored(request, entry, record, result, apart)

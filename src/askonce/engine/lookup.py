@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from askonce.concurrency.beside import LARGE_BYTES
+from askonce.concurrency.beside import LARGE_BYTES, Turns
 from askonce.concurrency.drivers import SyncDriver
 from askonce.engine.request import Request
 from askonce.entries.codec import Codec
@@ -94,8 +94,11 @@ class Lookup:
                 start, failures = start + len(piece), 0
                 length = next_length(len(piece), _bytes_in(rows), time.monotonic() - began)
                 await driver.pause(0)  # others have their turn
+                turns = Turns()
                 for position, data in zip(piece, rows, strict=True):
                     found[position] = await self.found(driver, requests[position], data)
+                    if turns.is_over():
+                        await driver.pause(0)
         return found
 
     async def found(self, driver: SyncDriver, request: Request, data: bytes | None) -> Hit | Miss:

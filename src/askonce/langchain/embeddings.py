@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import time
 from array import array
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, Unpack, cast
 
 from langchain_core.embeddings import Embeddings
 
 from askonce.cache import Cache, shared_cache
+from askonce.concurrency.beside import at_once, in_turns
 from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Miss
@@ -90,25 +91,27 @@ class CachedEmbeddings(Embeddings):
         Raises:
             AskOnceError: the model gave another number of vectors than texts.
         """
-        batch = _Batch(self, "document", texts)
+        batch = _Batch(self)
+        at_once(batch.read("document", texts))
         batch.found(self.cache.engine.lookup_many(batch.named, len))
         while batch.missing:
             started, call = time.monotonic(), CallUnderWay(self.embeddings)
             with call:
                 vectors = self.embeddings.embed_documents(batch.missing)
-            answered = batch.made(vectors, call)
+            answered = at_once(batch.made(vectors, call))
             self.cache.engine.store_many(*answered, time.monotonic() - started)
         return batch.vectors()
 
     async def aembed_documents(self, texts: list[str]) -> list[Vector]:
         """Asynchronous `embed_documents`."""
-        batch = _Batch(self, "document", texts, asynchronous=True)
+        batch = _Batch(self, asynchronous=True)
+        await in_turns(batch.read("document", texts))
         batch.found(await self.cache.engine.alookup_many(batch.named, len))
         while batch.missing:
             started, call = time.monotonic(), CallUnderWay(self.embeddings)
             with call:
                 vectors = await self.embeddings.aembed_documents(batch.missing)
-            answered = batch.made(vectors, call)
+            answered = await in_turns(batch.made(vectors, call))
             await self.cache.engine.astore_many(*answered, time.monotonic() - started)
         return batch.vectors()
 
@@ -188,22 +191,32 @@ class CachedEmbeddings(Embeddings):
 class _Batch:
     """Texts to embed, each of them once.
 
+    What takes long where there are many is a generator, which yields after each text.
+
     Attributes:
         named: the requests for those that may be found.
         missing: those to request, in their order.
     """
 
-    def __init__(
-        self, owner: CachedEmbeddings, kind: Kind, texts: Sequence[str], *, asynchronous: bool = False
-    ) -> None:
-        self._owner, self._engine, self._texts = owner, owner.cache.engine, texts
+    def __init__(self, owner: CachedEmbeddings, *, asynchronous: bool = False) -> None:
+        self._owner, self._engine = owner, owner.cache.engine
         self._method = "aembed_documents" if asynchronous else ""
-        read = owner._reading(self._method)
-        self._requests = {one: owner._request(kind, one, read) for one in dict.fromkeys(texts)}
+        self._texts: Sequence[str] = ()
+        self._requests: dict[str, Request | None] = {}
         self._hits: dict[str, Hit] = {}
         self._vectors: dict[str, Vector] = {}
-        self.named = [request for request in self._requests.values() if request is not None]
+        self.named: list[Request] = []
         self.missing: list[str] = []
+
+    def read(self, kind: Kind, texts: Sequence[str]) -> Generator[None, None, None]:
+        """Make the requests for texts; the embeddings are read once for all."""
+        self._texts, read = list(texts), self._owner._reading(self._method)
+        for one in self._texts:
+            if one not in self._requests:
+                self._requests[one] = request = self._owner._request(kind, one, read)
+                if request is not None:
+                    self.named.append(request)
+            yield
 
     def found(self, found: Sequence[Hit | Miss]) -> None:
         """Record what the lookup of ``named`` found."""
@@ -217,7 +230,7 @@ class _Batch:
 
     def made(
         self, vectors: Sequence[Sequence[float]], call: CallUnderWay
-    ) -> tuple[list[Request], list[Answer | None]]:
+    ) -> Generator[None, None, tuple[list[Request], list[Answer | None]]]:
         """Record what the model gave for ``missing`` in a call; returns what of it to store.
 
         If the vectors that were found are of another length, all texts are missing now.
@@ -226,22 +239,22 @@ class _Batch:
             raise AskOnceError(
                 f"the embeddings gave {len(vectors)} vectors for {len(self.missing)} texts; nothing was stored"
             )
-        requests: list[Request] = []
+        requests = [request for one in self.missing if (request := self._requests[one]) is not None]
         answers: list[Answer | None] = []
-        found, fresh = lengths_of(hit.value for hit in self._hits.values()), lengths_of(vectors)
-        for one, vector in zip(self.missing, vectors, strict=True):
-            answer = _packed(vector, found | fresh)
-            (self._vectors[one],) = answer.values
-            request = self._requests[one]
-            if request is not None:
-                requests.append(request)
-                answers.append(answer)
-        self.missing = []
+        is_unchanged = True
         try:
             for request in requests[:1]:  # they have the model in common
                 self._owner._check(request, call, self._method)
         except Uncacheable:
-            answers = [None] * len(requests)
+            is_unchanged = False
+        found, fresh = lengths_of(hit.value for hit in self._hits.values()), lengths_of(vectors)
+        for one, vector in zip(self.missing, vectors, strict=True):
+            answer = _packed(vector, found | fresh)
+            (self._vectors[one],) = answer.values
+            if self._requests[one] is not None:
+                answers.append(answer if is_unchanged else None)
+            yield
+        self.missing = []
         if are_mixed(found, fresh):
             pairs = [(self._requests[one], hit) for one, hit in self._hits.items()]
             self._engine.not_served((request, hit) for request, hit in pairs if request is not None)

@@ -7,7 +7,7 @@ import functools
 import inspect
 import time
 from array import array
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
 
 from askonce.cache import Cache
+from askonce.concurrency.beside import at_once, in_turns
 from askonce.engine.request import Request
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Answer, Hit, Miss
@@ -72,7 +73,7 @@ def _cached_class(base: type) -> type:
         pack = functools.partial(_pack, is_exact=meant_as == "query")
 
         def method(self: Any, content: str) -> Vector:
-            request = _requests(self, meant_as, [content])[content]
+            request = _requests_for(self, meant_as)(content)
             made = _Made(self)
             if request is None:
                 return made.call(name, content)  # type: ignore[no-any-return]
@@ -87,7 +88,7 @@ def _cached_class(base: type) -> type:
         pack = functools.partial(_pack, is_exact=meant_as == "query")
 
         async def method(self: Any, content: str) -> Vector:
-            request = _requests(self, meant_as, [content], asynchronous=True)[content]
+            request = _requests_for(self, meant_as, asynchronous=True)(content)
             made = _Made(self, asynchronous=True)
             if request is None:
                 return await made.acall(name, content)  # type: ignore[no-any-return]
@@ -97,34 +98,38 @@ def _cached_class(base: type) -> type:
 
         return method
 
-    def many(self: Any, texts: list[str]) -> list[Vector]:
-        batch = _Batch(self, texts)
-        batch.found(_cache(self).engine.lookup_many(batch.requests, len))
-        while batch.missing:
-            made = _Made(self)
-            vectors = made.call("_get_text_embeddings", batch.missing)
-            _cache(self).engine.store_many(*batch.made(vectors, made))
-        return batch.vectors()
-
-    async def amany(self: Any, texts: list[str]) -> list[Vector]:
-        batch = _Batch(self, texts, asynchronous=True)
-        batch.found(await _cache(self).engine.alookup_many(batch.requests, len))
-        while batch.missing:
-            made = _Made(self, asynchronous=True)
-            vectors = await made.acall("_aget_text_embeddings", batch.missing)
-            await _cache(self).engine.astore_many(*batch.made(vectors, made))
-        return batch.vectors()
-
     methods: dict[str, Any] = {
         "_get_query_embedding": one("_get_query_embedding", "query"),
         "_aget_query_embedding": aone("_aget_query_embedding", "query"),
         "_get_text_embedding": one("_get_text_embedding", "text"),
         "_aget_text_embedding": aone("_aget_text_embedding", "text"),
-        "_get_text_embeddings": many,
-        "_aget_text_embeddings": amany,
+        "_get_text_embeddings": _many,
+        "_aget_text_embeddings": _amany,
     }
     methods |= {name: _public(getattr(base, name)) for name in _PUBLIC}
     return _uncounting(base, methods)
+
+
+def _many(self: Any, texts: list[str]) -> list[Vector]:
+    batch = _Batch(self)
+    at_once(batch.read(texts))
+    at_once(batch.found(_cache(self).engine.lookup_many(batch.requests, len)))
+    while batch.missing:
+        made = _Made(self)
+        vectors = made.call("_get_text_embeddings", batch.missing)
+        _cache(self).engine.store_many(*at_once(batch.made(vectors, made)))
+    return batch.vectors()
+
+
+async def _amany(self: Any, texts: list[str]) -> list[Vector]:
+    batch = _Batch(self, asynchronous=True)
+    await in_turns(batch.read(texts))
+    await in_turns(batch.found(await _cache(self).engine.alookup_many(batch.requests, len)))
+    while batch.missing:
+        made = _Made(self, asynchronous=True)
+        vectors = await made.acall("_aget_text_embeddings", batch.missing)
+        await _cache(self).engine.astore_many(*await in_turns(batch.made(vectors, made)))
+    return batch.vectors()
 
 
 def _uncounting(base: type, methods: dict[str, Any]) -> type:
@@ -153,22 +158,26 @@ def _public(method: Callable[..., Any]) -> Callable[..., Any]:
     if inspect.iscoroutinefunction(method):
 
         async def acall(self: Any, *args: Any, **kwargs: Any) -> Any:
-            return _handed_on(await method(self, *args, **kwargs))
+            return await in_turns(_handed_on(await method(self, *args, **kwargs)))
 
         return acall
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return _handed_on(method(self, *args, **kwargs))
+        return at_once(_handed_on(method(self, *args, **kwargs)))
 
     return call
 
 
-def _handed_on(result: Any) -> Any:
+def _handed_on(result: Any) -> Generator[None, None, Any]:
     if isinstance(result, _StoredVector):
         return list(result)
-    if isinstance(result, list) and any(isinstance(one, _StoredVector) for one in result):
-        return [list(one) if isinstance(one, _StoredVector) else one for one in result]
-    return result
+    if not isinstance(result, list) or not any(isinstance(one, _StoredVector) for one in result):
+        return result
+    vectors = []
+    for one in result:
+        vectors.append(list(one) if isinstance(one, _StoredVector) else one)
+        yield
+    return vectors
 
 
 class _Uncounted:
@@ -247,32 +256,47 @@ class _Made:
 class _Batch:
     """A batch of texts on its way: which are stored, which the model must embed.
 
+    What takes long where there are many is a generator, which yields after each text.
+
     Attributes:
         missing: the texts that the model must embed, each once, in their order.
     """
 
-    def __init__(self, model: Any, texts: Sequence[str], *, asynchronous: bool = False) -> None:
-        self._engine, self._texts = _cache(model).engine, list(texts)
+    def __init__(self, model: Any, *, asynchronous: bool = False) -> None:
+        self._engine = _cache(model).engine
+        self._request = _requests_for(model, "text", asynchronous=asynchronous)
+        self._texts: Sequence[str] = ()
+        self._requests: dict[str, Request | None] = {}
         self._hits: dict[str, Hit] = {}
         self._known: dict[str, Vector] = {}
-        distinct = list(dict.fromkeys(self._texts))
-        self._requests = _requests(model, "text", distinct, asynchronous=asynchronous)
         self.missing: list[str] = []
         self._started = 0.0
+
+    def read(self, texts: Sequence[str]) -> Generator[None, None, None]:
+        """Make the requests for texts."""
+        self._texts = list(texts)
+        for content in self._texts:
+            if content not in self._requests:
+                self._requests[content] = self._request(content)
+            yield
 
     @property
     def requests(self) -> list[Request]:
         return [request for request in self._requests.values() if request is not None]
 
-    def found(self, results: Sequence[Hit | Miss]) -> None:
+    def found(self, results: Sequence[Hit | Miss]) -> Generator[None, None, None]:
+        """Record what the lookup of `requests` found."""
         named = [content for content, request in self._requests.items() if request is not None]
         for content, result in zip(named, results, strict=True):
             if isinstance(result, Hit):
                 self._hits[content], self._known[content] = result, _StoredVector(result.value)
+            yield
         self.missing = [content for content in self._requests if content not in self._known]
         self._started = time.monotonic()
 
-    def made(self, vectors: Sequence[Vector], made: _Made) -> tuple[list[Request], list[Answer | None], float]:
+    def made(
+        self, vectors: Sequence[Vector], made: _Made
+    ) -> Generator[None, None, tuple[list[Request], list[Answer | None], float]]:
         """Take the model's vectors; returns what is to be stored of them.
 
         If the stored ones are of another length, the model must embed all texts now.
@@ -280,20 +304,20 @@ class _Batch:
         if len(vectors) != len(self.missing):
             raise ValueError(f"the model gave {len(vectors)} vectors for {len(self.missing)} texts")
         seconds = time.monotonic() - self._started
-        requests: list[Request] = []
+        requests = [request for one in self.missing if (request := self._requests[one]) is not None]
         answers: list[Answer | None] = []
-        found, fresh = lengths_of(hit.value for hit in self._hits.values()), lengths_of(vectors)
-        for content, vector in zip(self.missing, vectors, strict=True):
-            self._known[content] = vector
-            request = self._requests[content]
-            if request is not None:
-                requests.append(request)
-                answers.append(_pack(vector, found | fresh))
+        is_unchanged = True
         try:
             for request in requests[:1]:  # they have the model in common
                 made.check(request)
         except Uncacheable:
-            answers = [None] * len(requests)
+            is_unchanged = False
+        found, fresh = lengths_of(hit.value for hit in self._hits.values()), lengths_of(vectors)
+        for content, vector in zip(self.missing, vectors, strict=True):
+            self._known[content] = vector
+            if self._requests[content] is not None:
+                answers.append(_pack(vector, found | fresh) if is_unchanged else None)
+            yield
         self.missing, self._started = [], time.monotonic()
         if are_mixed(found, fresh):
             pairs = [(self._requests[content], hit) for content, hit in self._hits.items()]
@@ -315,10 +339,8 @@ def _cache(model: Any) -> Cache:
     return model._askonce.cache  # type: ignore[no-any-return]
 
 
-def _requests(
-    model: Any, meant_as: str, texts: Sequence[str], *, asynchronous: bool = False
-) -> dict[str, Request | None]:
-    """The requests for texts; the model is read once for all, and not at all where the cache is bypassed."""
+def _requests_for(model: Any, meant_as: str, *, asynchronous: bool = False) -> Callable[[str], Request | None]:
+    """Makes requests for texts; the model is read once for all, and not at all where the cache is bypassed."""
     left_out: list[str] = []
     as_sent = known_of(model).as_sent
 
@@ -336,12 +358,11 @@ def _requests(
             text=meant if as_sent is None else as_sent(meant),
         )
 
-    return {
-        content: _cache(model).engine.request(
-            "embedding", functools.partial(form, content), unpack=_unpack, from_sources=False
-        )
-        for content in texts
-    }
+    def request(content: str) -> Request | None:
+        named_form = functools.partial(form, content)
+        return _cache(model).engine.request("embedding", named_form, unpack=_unpack, from_sources=False)
+
+    return request
 
 
 def _pack(vector: Any, lengths: Collection[int] = (), *, is_exact: bool = False) -> Answer | None:

@@ -76,7 +76,7 @@ class CircuitBreaker:
         except Exception as error:
             raise self._failed(operation, args, error, began) from error
         if health.is_troubled:
-            health.succeeded(self._lane(operation, args), _name(operation))
+            health.succeeded(self._lane(operation, args), _name(operation), began)
         return result
 
     async def acall(self, operation: Callable[..., Awaitable[T]], *args: Any, seconds: float | None = None) -> T:
@@ -113,7 +113,7 @@ class CircuitBreaker:
                 raise StoreDown from error  # the request had no time left, which says nothing of the store
             raise self._failed(operation, args, error, began) from error
         if health.is_troubled:
-            health.succeeded(self._lane(operation, args), _name(operation))
+            health.succeeded(self._lane(operation, args), _name(operation), began)
         return result
 
     @property

@@ -13,7 +13,8 @@ _FAILURES_TO_OPEN, _FAILURES_TO_LOG = 3, 2
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 30.0
 _RELAPSE_SECONDS = 60.0
 """Trouble that comes back within this time is the same trouble: pauses grow on, its end is logged later."""
-_CALM_SECONDS = 10.0
+_FIRST_CALM_SECONDS, _CALM_SECONDS = 5.0, 10.0
+"""How long nothing fails before trouble is over; the second after a relapse. Within the latter, it is one line."""
 
 
 _FAILING = "askonce: store %s is failing (%s); what fails is bypassed until it recovers"
@@ -71,15 +72,17 @@ class _Story:
     def __init__(self, name: str) -> None:
         self._name = name
         self.troubled_at = self._ended_at = float("-inf")
-        self._calm_seconds = 0.0
+        self._began_at, self._calm_seconds = float("-inf"), 0.0
         self.line = ""  # the one that was logged; empty while all is well
 
     def begin(self, now: float, line: str, why: str) -> None:
         if self.line in ("", _NOT_STORED) and line != self.line:
             if not self.line:
                 relapse = now - self._ended_at < _RELAPSE_SECONDS + self._calm_seconds
-                self._calm_seconds = max(2 * self._calm_seconds, _CALM_SECONDS) if relapse else 0.0
-            self.line = line
+                self._calm_seconds = max(2 * self._calm_seconds, _CALM_SECONDS) if relapse else _FIRST_CALM_SECONDS
+            elif now - self._began_at < _CALM_SECONDS:
+                return  # if it stays worse, the next failure says so
+            self.line, self._began_at = line, now
             logger.warning(line, self._name, why)
 
     def end(self, now: float) -> None:
@@ -105,7 +108,8 @@ class StoreHealth:
         self._lanes: dict[Lane, _LaneHealth] = {}
         self._story = _Story(name)
         self._not_stored = ""  # why writes fail, which is logged when it is clear that reads do not
-        self._reads_work = False  # since something began to fail
+        self._trouble_began = float("-inf")
+        self._reads_work = False  # in calls that began since then
         self._unexpected: set[str] = set()
         self.errors = 0
         self.is_troubled = False
@@ -136,8 +140,8 @@ class StoreHealth:
             for one in self._lanes.values():
                 one.next_try = min(one.next_try, now)
 
-    def succeeded(self, lane: Lane, operation: str = "") -> None:
-        """Record that the store answered, while it `is_troubled`."""
+    def succeeded(self, lane: Lane, operation: str, began: float) -> None:
+        """Record that the store answered a call that began then, while it `is_troubled`."""
         with self._lock:
             now = time.monotonic()
             self._unexpected.discard(operation)
@@ -150,7 +154,7 @@ class StoreHealth:
                             health.close(now)
                 one.close(now)
             self._forget_old(now)
-            self._reads_work = self._reads_work or _reads(lane)
+            self._reads_work = self._reads_work or (_reads(lane) and began >= self._trouble_began)
             failing = [lane for lane, health in self._lanes.items() if health.failures]
             if self._not_stored and self._reads_work:
                 self._story.begin(now, _NOT_STORED, self._not_stored)
@@ -164,6 +168,8 @@ class StoreHealth:
         with self._lock:
             now = time.monotonic()
             self.errors += 1
+            if not self.is_troubled:
+                self._trouble_began, self._reads_work = now, False
             self.is_troubled = True
             one = self._lanes.setdefault(lane, _LaneHealth())
             one.failures, one.failed_at = one.failures + 1, now
@@ -173,10 +179,13 @@ class StoreHealth:
                 self._reads_work = False
             elif one.failures >= _FAILURES_TO_LOG:
                 self._not_stored = text
+            was_open = bool(one.pause)
             if (not one.pause and one.failures < _FAILURES_TO_OPEN) or began <= one.opened_at:
                 return  # or the call began before the breaker opened, and adds nothing
             one.open(now)
-            self._story.begin(now, _FAILING if _reads(lane) or not self._reads_work else _NOT_STORED, text)
+            reads_fail = any(_reads(other) and health.failures for other, health in self._lanes.items())
+            if reads_fail or self._reads_work or was_open:  # else the next read shows which it is
+                self._story.begin(now, _FAILING if reads_fail else _NOT_STORED, text)
 
     def unexpected(self, operation: str, error: Exception) -> None:
         """Log an error that is none of a store's, once until the operation succeeds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import random
@@ -125,6 +126,39 @@ def test_a_default_file_that_is_damaged_while_it_is_open_is_replaced(tmp_path: P
             else:
                 pytest.fail("no new file was begun")
         assert store.size("n").entries == other.size("n").entries <= 5
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("operation", ["clear", "delete_tag", "erase", "put"])
+def test_what_finds_a_file_damaged_is_done_in_the_new_one(
+    operation: str, asynchronous: bool, tmp_path: Path
+) -> None:
+    """Any page may be the damaged one, and found to be so by the write or when what it deleted is overwritten."""
+    path = tmp_path / "cache.db"
+    filled(path)
+    whole, replaced = path.read_bytes(), 0
+    arguments: dict[str, tuple[object, ...]] = {
+        "clear": ("n",),
+        "delete_tag": ("n", "a"),
+        "erase": ({"n": None},),
+        "put": ("n", [Record(b"new", b"v")]),
+    }
+    for page in range(1, len(whole) // 4096, max(len(whole) // 4096 // 25, 1)):
+        for suffix in ("-wal", "-shm", ".damaged"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        path.write_bytes(whole[: page * 4096] + os.urandom(4096) + whole[(page + 1) * 4096 :])
+        before = path.stat().st_ino
+        with closing(SQLiteStore(f"sqlite:///{path}", timeout_seconds=5, replaceable=True)) as store:
+            function = getattr(store, "a" * asynchronous + operation)
+            if asynchronous:
+                asyncio.run(function(*arguments[operation]))
+            else:
+                function(*arguments[operation])
+            is_new = path.stat().st_ino != before
+            replaced += is_new
+            if is_new or operation != "put":
+                assert store.size("n").entries == (operation == "put")
+    assert replaced, "no damage was found, so nothing was tested"
 
 
 def test_random_damage_raises_nothing_but_errors_of_stores(tmp_path: Path) -> None:

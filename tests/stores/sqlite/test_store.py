@@ -98,6 +98,14 @@ def test_a_full_disk_loses_nothing_that_was_stored(store: SQLiteStore, path: Pat
     assert_sound(path)
 
 
+def test_the_error_on_a_full_disk_names_the_way_out(store: SQLiteStore) -> None:
+    store.put("n", [Record(b"k", b"v")])
+    with store._connections.transaction(time.monotonic() + 5) as connection:
+        connection.execute("PRAGMA max_page_count = 1")  # SQLite raises the same error
+    with pytest.raises(StoreUnavailable, match="full; make room on its disk, or delete the file"):
+        store.put("n", [Record(b"large", bytes(100_000))])
+
+
 HOLD_THE_LOCK = """
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)

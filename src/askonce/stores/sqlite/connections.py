@@ -85,7 +85,7 @@ class Connections:
         """The store's error for that of a handle; a damaged file makes place for a new one, where that may be."""
         failure = error if isinstance(error, UnusableFile) else translate(error, self.path)
         if self._replaceable and isinstance(failure, UnusableFile):
-            handle.stale = set_aside(self.path, handle.file)
+            handle.stale = failure.is_replaced = set_aside(self.path, handle.file)
         return failure
 
     def deadline(self) -> float:
@@ -124,7 +124,6 @@ class Connections:
 
     def erase_traces(self) -> None:
         """Remove what was deleted from the whole file, and the damaged one that was set aside."""
-        remove_set_aside(self.path)
         deadline = time.monotonic() + self.timeout_seconds
         while not self._erased_traces(deadline):
             if time.monotonic() > deadline:
@@ -132,6 +131,7 @@ class Connections:
                     f"{self.path}: deleted, but traces remain, since it is being read: try again"
                 )
             time.sleep(0.02)
+        remove_set_aside(self.path)
 
     def _erased_traces(self, deadline: float) -> bool:
         writer = self._writer
@@ -139,7 +139,10 @@ class Connections:
             with writer.lock:
                 return _remove_traces(writer.connection, deadline, thorough=True)
         except (*SQLITE_ERRORS, UnusableFile) as error:
-            raise self.failed(error, writer) from error
+            failure = self.failed(error, writer)
+            if isinstance(failure, UnusableFile) and failure.is_replaced:
+                return True  # by an empty one
+            raise failure from error
 
     def _notice_another_file(self) -> None:
         """Stop using a file that was deleted or replaced while it was open."""

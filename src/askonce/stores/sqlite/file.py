@@ -40,7 +40,12 @@ class UnusableFile(StoreError):
 
     Args:
         foreign: another program or a newer askonce may have written it.
+
+    Attributes:
+        is_replaced: it was set aside, so that the same can be done with a new file.
     """
+
+    is_replaced = False
 
     def __init__(self, message: str, *, foreign: bool = False) -> None:
         super().__init__(message)
@@ -55,6 +60,10 @@ def translate(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> StoreErr
     """The store's error for an error of SQLite."""
     details = getattr(error, "sqlite_errorcode", 0)
     code = details & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return StoreUnavailable(
+            f"{path}: {error}; make room on its disk, or delete the file (all namespaces): the cache fills again"
+        )
     if code in _UNAVAILABLE:
         return StoreUnavailable(f"{path}: {error}")
     if code == sqlite3.SQLITE_NOTADB:

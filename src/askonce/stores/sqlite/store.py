@@ -259,8 +259,18 @@ class SQLiteStore(Store):
     def _write(
         self, operation: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kw: P.kwargs
     ) -> T:
-        """Do an operation as one transaction, waiting no longer than the timeout for threads and processes."""
-        with self._connections.transaction(self._connections.deadline()) as connection:
+        """Do an operation as one transaction, waiting no longer than the timeout for threads and processes.
+
+        If the file is damaged and a new one begins, it is done there.
+        """
+        deadline = self._connections.deadline()
+        try:
+            with self._connections.transaction(deadline) as connection:
+                return operation(connection, *args, **kw)
+        except UnusableFile as error:
+            if not error.is_replaced:
+                raise
+        with self._connections.transaction(deadline) as connection:
             return operation(connection, *args, **kw)
 
     async def _awrite(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from askonce.stores.fork import reset_after_fork
 from askonce.stores.sqlite.connections import Connections
+from askonce.stores.sqlite.file import UnusableFile
 
 if TYPE_CHECKING:  # it takes longer than to open the file
     import asyncio
@@ -76,8 +77,11 @@ class WriteQueue:
                     return wanted
         return []
 
-    def _together(self, writes: list[QueuedWrite]) -> list[_Outcome]:
-        """Do writes in one transaction; if one fails, each in its own, so that its failure is no other's."""
+    def _together(self, writes: list[QueuedWrite], *, again: bool = True) -> list[_Outcome]:
+        """Do writes in one transaction; if one fails, each in its own, so that its failure is no other's.
+
+        ``again``: in a new file, if this one is damaged and was replaced.
+        """
         begun = False
         try:
             with self._connections.transaction(self._connections.deadline()) as connection:
@@ -85,6 +89,8 @@ class WriteQueue:
                 outcomes = [_Outcome(one.done, one.work(connection)) for one in writes]
             return outcomes
         except BaseException as error:
+            if again and isinstance(error, UnusableFile) and error.is_replaced:
+                return self._together(writes, again=False)
             if begun and len(writes) > 1:
                 return [outcome for one in writes for outcome in self._together([one])]
             return [_Outcome(one.done, None, error) for one in writes]
