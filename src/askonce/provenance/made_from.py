@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -26,6 +27,20 @@ _FEWEST_WORDS = 3
 """A shorter text of an answer may stand in any prompt."""
 _NO_PROMPT = frozenset({"version", "kind", "model", "call", "tools"})
 _NO_TEXTS = frozenset({"role", "type", "id", "name", "status", "answers"})
+
+
+class Found(NamedTuple):
+    """What an answer is made from.
+
+    Attributes:
+        sources: for each corpus and each position, all documents.
+        scope: identifies the retrievers of all these documents; ``None`` if there is none, or one is not known.
+        moments: ids of documents, and when those were there, on the monotonic clock.
+    """
+
+    sources: tuple[Source, ...]
+    scope: bytes | None
+    moments: tuple[tuple[tuple[str, ...], float], ...]
 
 
 class MadeFrom:
@@ -48,26 +63,32 @@ class MadeFrom:
         self._contexts = list(around(retrieval_context))
         self._texts, self._store, self._form = texts, store, form
         self._stands: tuple[list[RetrievedDocument], list[RetrievedDocument]] | None = None
-        self._found: tuple[tuple[Source, ...], bytes | None] | None = None
+        self._found: Found | None = None
+        self._began = time.monotonic()
+
+    @property
+    def found(self) -> Found:
+        """What it is."""
+        if self._found is None:
+            self._found = self._find()
+        return self._found
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """For each corpus and each position, all documents."""
-        if self._found is None:
-            self._found = self._find()
-        return self._found[0]
+        """The sources of `found`."""
+        return self.found.sources
 
     @property
     def scope(self) -> bytes | None:
-        """Identifies the retrievers of all these documents; ``None`` if there is none, or one is not known."""
-        if self._found is None:
-            self._found = self._find()
-        return self._found[1]
+        """The scope of `found`."""
+        return self.found.scope
 
     def answered(self, payload: bytes, sources: tuple[Source, ...]) -> None:
         """Record for later answers of the same run that the request was answered."""
         if self._contexts:
-            self._contexts[0].answered(Answered(payload, sources), self._store, self._shown)
+            moments = () if self._found is None else self._found.moments
+            since = min((moment for _, moment in moments), default=self._began)
+            self._contexts[0].answered(Answered(payload, sources, since), self._store, self._shown)
 
     def _shown(self) -> list[RetrievedDocument]:
         """The documents of the running context that the prompt shows."""
@@ -88,19 +109,19 @@ class MadeFrom:
             return ""
         return "\n".join(_strings({name: part for name, part in body.items() if name not in _NO_PROMPT}))
 
-    def _find(self) -> tuple[tuple[Source, ...], bytes | None]:
+    def _find(self) -> Found:
         standing, others = self._standing()
         in_runs = [held for one in self._contexts if one.is_run for held in one.documents(self._store)]
         unseen = [document for document, shown in in_runs if not shown]
-        made_from = list(dict.fromkeys((*standing, *unseen, *others)))
-        found = _sources(_latest(made_from), self._sources_of_answers())
-        scopes = {one.scope for one in made_from}
-        if not scopes or None in scopes:
-            return found, None
-        return found, hashlib.sha256(b"".join(sorted(scope for scope in scopes if scope is not None))).digest()
+        made_from = _latest(list(dict.fromkeys((*standing, *unseen, *others))))
+        answers = self._standing_answers()
+        moments = [(one.ids, one.moment) for one in made_from]
+        moments += [(source.ids, answer.moment) for answer in answers for source in answer.sources]
+        sources = _sources(made_from, (source for answer in answers for source in answer.sources))
+        return Found(sources, _scope(made_from), tuple(dict.fromkeys(moments)))
 
-    def _sources_of_answers(self) -> list[Source]:
-        """What earlier answers of the run were made from that stand in the prompt."""
+    def _standing_answers(self) -> list[Answered]:
+        """The earlier answers of the run that stand in the prompt."""
         answers = [answer for one in self._contexts if one.is_run for answer in one.answers()]
         if not answers:
             return []
@@ -109,7 +130,7 @@ class MadeFrom:
         for number, (text, _) in enumerate(texts):
             index.add(number, text)
         standing = index.standing_in(self._prompt(), ())
-        return [source for number in standing for source in texts[number][1].sources]
+        return [texts[number][1] for number in standing]
 
 
 def _latest(documents: list[RetrievedDocument]) -> list[RetrievedDocument]:
@@ -117,11 +138,22 @@ def _latest(documents: list[RetrievedDocument]) -> list[RetrievedDocument]:
 
     So what was retrieved outside the run, before the document was written again, makes no answer outdated.
     """
-    last: dict[tuple[object, ...], int] = {}
+    last: dict[tuple[object, ...], tuple[int, float]] = {}
     for one in documents:
         if one.ids and one.text:  # of those of other requests only the words are known
-            last[_version(one)] = max(last.get(_version(one), one.position), one.position)
-    return [one for one in documents if last.get(_version(one), one.position) == one.position]
+            last[_version(one)] = max(last.get(_version(one), _when(one)), _when(one))
+    return [one for one in documents if last.get(_version(one), _when(one)) == _when(one)]
+
+
+def _when(one: RetrievedDocument) -> tuple[int, float]:
+    return one.position, one.moment
+
+
+def _scope(documents: list[RetrievedDocument]) -> bytes | None:
+    scopes = {one.scope for one in documents}
+    if not scopes or None in scopes:
+        return None
+    return hashlib.sha256(b"".join(sorted(scope for scope in scopes if scope is not None))).digest()
 
 
 def _version(one: RetrievedDocument) -> tuple[object, ...]:

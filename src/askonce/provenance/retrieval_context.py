@@ -8,6 +8,7 @@ after an answer another.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from itertools import islice
@@ -33,10 +34,11 @@ _Held = tuple[RetrievedDocument, bool]
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """An answer of a run: its entry's payload, and what it was made from."""
+    """An answer of a run: its entry's payload, what it was made from, and when that was there."""
 
     payload: bytes
     sources: tuple[Source, ...]
+    moment: float = msgspec.field(default_factory=time.monotonic)
 
 
 class RetrievalContext:
