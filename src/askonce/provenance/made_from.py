@@ -1,8 +1,9 @@
 """The documents that an answer is made from.
 
-They are those whose texts stand in its prompt, wherever they were retrieved, and those that were retrieved in its
-own run, or in one that ended in a run around it, of which no prompt shows anything: a tool may have passed on a
-summary. What an earlier answer of the run was made from counts where that answer stands in the prompt.
+They are those whose texts stand in its prompt, wherever they were retrieved, also in the same thread outside any
+run; and those that were retrieved in its own run, or in one that ended in a run around it, of which no prompt
+shows anything: a tool may have passed on a summary. What an earlier answer of the run was made from counts where
+that answer stands in the prompt.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class MadeFrom:
         texts: what else was retrieved lately.
         store: the name of the store where the answer will be.
         form: makes the request's normal form.
+        has_changed: whether documents that were found are known to have changed since.
     """
 
     def __init__(
@@ -59,10 +61,11 @@ class MadeFrom:
         texts: RetrievedTexts | None,
         store: str,
         form: Callable[[], NormalForm],
+        has_changed: Callable[[Source], bool] = lambda _: False,
     ) -> None:
         self._contexts = list(around(retrieval_context))
-        self._texts, self._store, self._form = texts, store, form
-        self._stands: tuple[list[RetrievedDocument], list[RetrievedDocument]] | None = None
+        self._texts, self._store, self._form, self._has_changed = texts, store, form, has_changed
+        self._stands: tuple[list[RetrievedDocument], list[list[RetrievedDocument]]] | None = None
         self._found: Found | None = None
         self._began = time.monotonic()
 
@@ -94,12 +97,34 @@ class MadeFrom:
         """The documents of the running context that the prompt shows."""
         return self._standing()[0]
 
-    def _standing(self) -> tuple[list[RetrievedDocument], list[RetrievedDocument]]:
+    def _standing(self) -> tuple[list[RetrievedDocument], list[list[RetrievedDocument]]]:
         if self._stands is not None or self._texts is None:
             return self._stands or ([], [])
-        own = [document for one in self._contexts for document, _ in one.documents(self._store)]
-        self._stands = self._texts.standing_in(self._prompt(), own)
+        own = [document for one in self._contexts if one.is_run for document, _ in one.documents(self._store)]
+        # Who runs in a thread, or is called in a context, need not have to do with what was retrieved there before.
+        outside = [one for one in self._contexts if not one.is_run]
+        near = [document for one in outside for document, _ in one.documents(self._store)]
+        near = [one for one in near if not self._is_outdated(one)]
+        self._stands = self._texts.standing_in(self._prompt(), own, near)
         return self._stands
+
+    def _is_outdated(self, one: RetrievedDocument) -> bool:
+        return self._has_changed(Source(one.corpus, one.position, one.ids, any_change=not one.ids))
+
+    def _current(self, documents: list[RetrievedDocument]) -> list[RetrievedDocument]:
+        """Documents of one text without those that have changed since, where it was found again later."""
+        if len(documents) < 2:
+            return documents
+        outdated = [self._is_outdated(one) for one in documents]
+        since = max(
+            (one.moment for one, is_outdated in zip(documents, outdated, strict=True) if not is_outdated),
+            default=0.0,
+        )
+        return [
+            one
+            for one, is_outdated in zip(documents, outdated, strict=True)
+            if not is_outdated or one.moment >= since
+        ]
 
     def _prompt(self) -> str:
         try:
@@ -113,7 +138,11 @@ class MadeFrom:
         standing, others = self._standing()
         in_runs = [held for one in self._contexts if one.is_run for held in one.documents(self._store)]
         unseen = [document for document, shown in in_runs if not shown]
-        made_from = _latest(list(dict.fromkeys((*standing, *unseen, *others))))
+        of_text: dict[object, list[RetrievedDocument]] = {}
+        for document in _latest(list(dict.fromkeys((*standing, *unseen)))):
+            of_text.setdefault(document.text or document, []).append(document)
+        made_from = [one for some in (*of_text.values(), *others) for one in self._current(some)]
+        made_from = _latest(list(dict.fromkeys(made_from)))
         answers = self._standing_answers()
         moments = [(one.ids, one.moment) for one in made_from]
         moments += [(source.ids, answer.moment) for answer in answers for source in answer.sources]

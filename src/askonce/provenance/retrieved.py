@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -118,23 +118,37 @@ class RetrievedTexts:
                 self._results[result] = new
 
     def standing_in(
-        self, prompt: str, own: Collection[RetrievedDocument]
-    ) -> tuple[list[RetrievedDocument], list[RetrievedDocument]]:
-        """The documents whose texts stand in a prompt: those of ``own``, and others."""
-        texts: dict[int, list[RetrievedDocument]] = {}
-        for one in own:
-            for text in one.texts:
-                texts.setdefault(hash(text), []).append(one)
+        self, prompt: str, own: Collection[RetrievedDocument], near: Collection[RetrievedDocument] = ()
+    ) -> tuple[list[RetrievedDocument], list[list[RetrievedDocument]]]:
+        """The documents whose texts stand in a prompt: those of ``own``, and of each other text those it is of.
+
+        Args:
+            prompt: the prompt.
+            own: documents that were found for it.
+            near: documents that may have been: of one text they count, and no others.
+        """
+        texts, of_near = _by_text(own), _by_text(near)
         with self._lock:
             standing = self._index.standing_in(prompt, texts.keys())
             others = [
-                msgspec.structs.replace(one, moment=found.moment)
+                of_near.get(number)
+                or [
+                    msgspec.structs.replace(one, moment=found.moment)
+                    for found, some in self._documents[number].values()
+                    for one in some
+                ]
                 for number in standing
                 if number not in texts
-                for found, some in self._documents[number].values()
-                for one in some
             ]
         return [one for number in standing for one in texts.get(number, ())], others
+
+
+def _by_text(documents: Iterable[RetrievedDocument]) -> dict[int, list[RetrievedDocument]]:
+    found: dict[int, list[RetrievedDocument]] = {}
+    for one in documents:
+        for text in one.texts:
+            found.setdefault(hash(text), []).append(one)
+    return found
 
 
 retrieved: OrderedDict[tuple[str, tuple[str, ...]], RetrievedTexts] = OrderedDict()
