@@ -125,6 +125,18 @@ def test_a_text_that_is_found_again_as_another_document_is_of_that_one(place: Pl
 
 
 @apart
+def test_what_the_thread_found_before_counts_as_it_was_found_last_anywhere(place: Place) -> None:
+    """A stream may be read in the context of one that was read before it."""
+    place.retrieve(found("thirty days of leave", "leave"))
+    again = found("thirty days of leave", "leave", position=2)
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(contextvars.Context().run, place.retrieve, again).result()
+    made_from = place.made_from("From: thirty days of leave.")
+    assert made_from.found.moments == ((("leave",), again.moment),)
+    assert [source.position for source in made_from.sources] == [2]
+
+
+@apart
 def test_a_document_is_found_wherever_it_was_retrieved(place: Place) -> None:
     with ThreadPoolExecutor(1) as threads:
         threads.submit(contextvars.Context().run, place.retrieve, found("thirty days of leave", "leave")).result()
@@ -213,7 +225,7 @@ def test_of_one_text_that_was_found_before_the_run_and_in_it_the_last_position_c
         assert set(sources) == {Source("c", 2, ("bob",)), Source("c", 1, ("leave",))}
         place.retrieve(found("the salary of bob and ann", "bob", position=3))
         sources = place.made_from("the salary of bob; and: the salary of bob and ann").sources
-        assert set(sources) == {Source("c", 1, ("bob",)), Source("c", 3, ("bob",))}  # the prompt shows the old one
+        assert set(sources) == {Source("c", 2, ("bob",)), Source("c", 3, ("bob",))}  # the prompt shows the old one
 
 
 @apart

@@ -131,16 +131,23 @@ class RetrievedTexts:
         with self._lock:
             standing = self._index.standing_in(prompt, texts.keys())
             others = [
-                of_near.get(number)
-                or [
-                    msgspec.structs.replace(one, moment=found.moment)
-                    for found, some in self._documents[number].values()
-                    for one in some
-                ]
+                _chosen(of_near.get(number, ()), self._documents[number].values())
                 for number in standing
                 if number not in texts
             ]
         return [one for number in standing for one in texts.get(number, ())], others
+
+
+def _chosen(
+    near: Sequence[RetrievedDocument], found: Iterable[tuple[_Result, tuple[RetrievedDocument, ...]]]
+) -> list[RetrievedDocument]:
+    """Of the documents that have a text those that are near, as they were found last; or all, if none is."""
+    last = [msgspec.structs.replace(one, moment=result.moment) for result, some in found for one in some]
+    if not near:
+        return last
+    by_ids = {(one.corpus, one.ids): one for one in last if one.ids}
+    later = (by_ids.get((one.corpus, one.ids), one) for one in near)
+    return [other if other.moment > one.moment else one for one, other in zip(near, later, strict=True)]
 
 
 def _by_text(documents: Iterable[RetrievedDocument]) -> dict[int, list[RetrievedDocument]]:
