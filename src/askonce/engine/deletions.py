@@ -79,6 +79,7 @@ class SharedDeletions:
         self._position: int | None = None
         self._known_from, self._known_since = 0, float("inf")  # the log, and on the monotonic clock
         self._erased: set[bytes] = set()
+        self._own: set[bytes] = set()  # events of this process, until they are read
         self._on_erasure = erased
         self._began: float | None = clock()
         self.after_fork()
@@ -91,7 +92,12 @@ class SharedDeletions:
         """Record a deletion that this process is about to do; returns what is to be appended to the log before."""
         now = self._clock()
         self._history.deleted(Deletion(namespace, now, tag))
-        return self._journal.write(DeletionEvent(namespace, now, tag))
+        event = self._journal.write(DeletionEvent(namespace, now, tag))
+        with self._lock:
+            if len(self._own) >= _PAGE:  # they are taken for another process's then
+                self._own.clear()
+            self._own.add(event)
+        return event
 
     def erasure(self, erased: Collection[bytes]) -> bytes:
         """`event` of an erasure, which may concern all entries.
@@ -194,6 +200,9 @@ class SharedDeletions:
             return not is_full
 
     def _take_event(self, event: bytes) -> None:
+        if event in self._own:  # it is recorded as of when it was, and concerns nothing that was found since
+            self._own.discard(event)
+            return
         try:
             one = self._journal.read(event, DeletionEvent)
         except CodecError:
