@@ -109,7 +109,7 @@ LATE: dict[str, Callable[[Cache], object]] = {
 @pytest.mark.parametrize("name", LATE)
 @pytest.mark.parametrize("is_other", [False, True], ids=["this cache", "another"])
 @pytest.mark.parametrize("is_hit", [False, True], ids=["searched", "hit"])
-def test_no_answer_is_kept_that_is_made_from_a_document_deleted_before(
+def test_no_answer_is_stored_that_is_made_from_a_document_deleted_before(
     name: str, is_other: bool, is_hit: bool
 ) -> None:
     """Also in a process whose first look at the deletions comes after that."""
@@ -159,7 +159,7 @@ def test_a_deletion_of_another_document_or_before_it_was_found_does_no_harm() ->
     assert answer() == "stored"
 
 
-def test_no_answer_is_kept_that_quotes_an_answer_made_from_a_document_deleted_before() -> None:
+def test_no_answer_is_stored_that_quotes_an_answer_made_from_a_document_deleted_before() -> None:
     library = Library(MemoryStore())
 
     def late() -> str:

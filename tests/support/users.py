@@ -87,7 +87,7 @@ class Model(SimpleChatModel):
         return "names"
 
     def _call(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> str:
-        return said(names_in(str(messages[-1].content)))
+        return statement(names_in(str(messages[-1].content)))
 
 
 @dataclass
@@ -107,7 +107,7 @@ class Outcome:
         return Outcome(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 
-def said(names: str) -> str:
+def statement(names: str) -> str:
     """An answer, distinct from all others."""
     return f"{names}, said at {time.time_ns()}"
 
@@ -266,10 +266,10 @@ class NodeModel(CustomLLM):
         return LLMMetadata(context_window=100_000, model_name="names")
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        return CompletionResponse(text=said(names_in(prompt)))
+        return CompletionResponse(text=statement(names_in(prompt)))
 
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
-        text = said(names_in(prompt))
+        text = statement(names_in(prompt))
         yield CompletionResponse(text=text, delta=text)
 
 

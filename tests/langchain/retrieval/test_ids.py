@@ -25,7 +25,7 @@ from tests.langchain.retrieval.test_sources import Words
         ({}, "pk", (), False),
     ],
 )
-def test_the_id_of_a_store_is_told_from_ids_of_the_application(
+def test_the_id_of_a_store_is_not_one_of_the_application(
     metadata: dict[str, object], field: str | None, ids: tuple[str, ...], is_own: bool
 ) -> None:
     document = Document("a", metadata=metadata)
