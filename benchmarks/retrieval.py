@@ -222,7 +222,11 @@ class Sampling(BaseRetriever):
         return random.Random(query).sample(self.documents, 20)
 
 
-def sizes(questions: int) -> list[tuple[str, ...]]:
+FIRST_QUESTIONS = 200
+"""By which all documents are stored; what further ones take is measured."""
+
+
+def sizes(questions: int, names: Sequence[str]) -> list[tuple[str, ...]]:
     """What 100,000 questions over 10,000 documents take, from what that many questions over 500 documents do."""
     chance = random.Random(3)
     words = ["".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=chance.randrange(2, 10))) for _ in range(5000)]
@@ -233,18 +237,20 @@ def sizes(questions: int) -> list[tuple[str, ...]]:
     rows = []
     with tempfile.TemporaryDirectory() as directory:
         for name, used in (("sqlite", _file_size), ("redis-8.2", _memory)):
+            if name not in names:
+                continue
             url = f"sqlite:///{directory}/cache.db" if name == "sqlite" else servers.start(name).url
             cache = Cache(url, namespace="sizes", timeout_seconds=5)
             retriever = CachedRetriever(Sampling(documents=documents), cache, corpus="sizes", name="sizes")
             before, seen = used(url), []
-            for count in (200, questions):
+            for count in (FIRST_QUESTIONS, questions):
                 for number in range(count):
                     retriever.invoke(f"question {number}")
                 cache.flush()
                 seen.append(used(url) - before)
             cache.close()
-            each = (seen[1] - seen[0]) / (questions - 200)
-            text = (seen[0] - 200 * each) / len(documents)
+            each = (seen[1] - seen[0]) / (questions - FIRST_QUESTIONS)
+            text = (seen[0] - FIRST_QUESTIONS * each) / len(documents)
             total, floor = 10_000 * text + 100_000 * each, 10_000 * 2_000 + 100_000 * 20 * 30
             rows.append((name, f"{each:,.0f}", f"{text:,.0f}", f"{total / 1e6:,.0f} MB", f"{total / floor:.1f}"))
     return rows
@@ -285,6 +291,8 @@ def main() -> None:
     parser.add_argument("--stores", nargs="+", default=["sqlite", "redis-8.2", "mongodb"])
     parser.add_argument("--markdown", type=Path, help="write the tables there too")
     options = parser.parse_args()
+    if 0 < options.questions < 5 * FIRST_QUESTIONS:
+        parser.error(f"--questions: a size needs {5 * FIRST_QUESTIONS} or more; 0 for none")
     tables = []
     there = all((DATA / name).exists() for name in SETS)
     if there and options.rounds:
@@ -312,7 +320,7 @@ def main() -> None:
         tables.append(markdown(heads, needless(options.changes)))
     if options.questions:
         heads = ("sizes on", "bytes a question", "bytes a document", "100,000 questions", "times the floor")
-        tables.append(markdown(heads, sizes(options.questions)))
+        tables.append(markdown(heads, sizes(options.questions, options.stores)))
     report = "\n\n".join(tables) + "\n"
     print("\n" + report)
     if options.markdown:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from askonce.engine.engine import CacheEngine
 from askonce.engine.explanation import Explanation
 from askonce.engine.settings import CheckedSettings, Settings
-from askonce.entries.entry import Entry, Place, mark_of
+from askonce.entries.entry import Entry, Place, mark_of, names_a_document
 from askonce.errors import ConfigError, MissingExtraError
 from askonce.options import check_name
 from askonce.stats import Stats, Totals, TotalsBy
@@ -186,14 +186,20 @@ class Cache:
         check_name("a tag", tag)
         namespace = self.engine.namespace_in_effect()
         self.engine.deleting(namespace, tag)
-        return self.store.delete_tag(namespace, tag)
+        deleted = self.store.delete_tag(namespace, tag)
+        if names_a_document(tag):  # who has found it meanwhile is to know
+            self.engine.deleting(namespace, tag)
+        return deleted
 
     async def ainvalidate(self, tag: str) -> int:
         """Asynchronous `invalidate`."""
         check_name("a tag", tag)
         namespace = self.engine.namespace_in_effect()
         await self.engine.adeleting(namespace, tag)
-        return await self.store.adelete_tag(namespace, tag)
+        deleted = await self.store.adelete_tag(namespace, tag)
+        if names_a_document(tag):
+            await self.engine.adeleting(namespace, tag)
+        return deleted
 
     def clear(self) -> None:
         """Delete all answers of the namespace in effect.

@@ -1,9 +1,13 @@
 """What is stored is deleted with the documents that it was found in or made from."""
 
 import contextvars
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +15,7 @@ from hypothesis import strategies as st
 from askonce import Cache, ConfigError
 from askonce.entries.entry import Answer, Hit, Source
 from askonce.keys.normal_form import NormalForm
+from askonce.provenance.retrieval_context import begin_retrieval_context, current_retrieval_context
 from askonce.provenance.retrieved import RetrievedDocument
 from askonce.retrieval.cached_retrieval import cache_and_corpus
 from askonce.retrieval.corpus import Corpus
@@ -27,12 +32,14 @@ class Library:
         self.cache = Cache(store)
         self.corpus = Corpus(self.cache, name=name)
         self.documents = {"1": "red", "2": "blue"}
+        self.result: object = None
 
     def find(self, question: str) -> tuple[str, ...]:
-        position = -1
+        position, moment = -1, time.monotonic()
 
         def look() -> tuple[str, ...]:
-            nonlocal position
+            nonlocal position, moment
+            moment = time.monotonic()
             found = self.cache.engine.position(self.corpus.log)
             position = 0 if found is None else found.sequence
             return tuple(sorted(one for one, text in self.documents.items() if text in question))
@@ -48,14 +55,20 @@ class Library:
             position = found.entry.sources[0].position
             found = tuple(filter(None, found.entry.payload.decode().split(",")))
         self.cache.engine.record_retrieval(
-            [RetrievedDocument(self.corpus.log, position, (one,), TEXTS[one], TEXTS[one]) for one in found]
+            [
+                RetrievedDocument(self.corpus.log, position, (one,), TEXTS[one], TEXTS[one], None, moment)
+                for one in found
+            ],
+            self.result,
         )
         return found
 
-    def answer(self, question: str) -> str:
+    def answer(self, question: str, says: str = "") -> str:
         request = self.cache.engine.request("answer", lambda: NormalForm({"answer": question}))
         assert request is not None
-        found = self.cache.engine.answer(request, lambda: "fresh", lambda text: Answer(text.encode()))
+        found = self.cache.engine.answer(
+            request, lambda: "fresh", lambda text: Answer(msgspec.msgpack.encode(says or text))
+        )
         return "stored" if isinstance(found, Hit) else found
 
 
@@ -84,6 +97,102 @@ def test_a_change_is_seen_by_all_caches_of_the_store_at_once() -> None:
     one.documents.clear()
     other.corpus.changed(["1"])
     assert one.find("red?") == ()
+
+
+LATE: dict[str, Callable[[Cache], object]] = {
+    "invalidate": lambda cache: cache.invalidate("doc:1"),
+    "erase": lambda cache: cache.erase(source="1"),
+    "clear": lambda cache: cache.clear(),
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+@pytest.mark.parametrize("is_other", [False, True], ids=["this cache", "another"])
+@pytest.mark.parametrize("is_hit", [False, True], ids=["searched", "hit"])
+def test_no_answer_is_stored_that_is_made_from_a_document_deleted_before(
+    name: str, is_other: bool, is_hit: bool
+) -> None:
+    """Also in a process whose first look at the deletions comes after that."""
+    store = MemoryStore()
+    deleting = Library(store)
+    if is_hit:
+        contextvars.Context().run(deleting.find, "red?")
+    library = Library(store)
+
+    def late() -> str:
+        with pipeline_run():
+            library.find("red?")
+            LATE[name](deleting.cache if is_other else library.cache)
+            return library.answer("It is red. Red?")
+
+    def later() -> str:
+        with pipeline_run():
+            library.find("red?")
+            return library.answer("It is red. Red?")
+
+    assert contextvars.Context().run(late) == "fresh"
+    assert contextvars.Context().run(later) == "fresh"
+    assert contextvars.Context().run(later) == "stored"
+
+
+@contextmanager
+def pipeline_run() -> Iterator[None]:
+    one = begin_retrieval_context(current_retrieval_context())
+    yield
+    one.end()
+
+
+def test_a_deletion_of_another_document_or_before_it_was_found_does_no_harm() -> None:
+    library = Library(MemoryStore())
+
+    def answer_late() -> str:
+        library.cache.invalidate("doc:1")
+        with pipeline_run():
+            library.find("red?")
+            library.cache.invalidate("doc:2")
+            return library.answer("It is red. Red?")
+
+    def answer() -> str:
+        return contextvars.Context().run(library.answer, "It is red. Red?")
+
+    assert contextvars.Context().run(answer_late) == "fresh"
+    assert answer() == "stored"
+
+
+def test_no_answer_is_stored_that_quotes_an_answer_made_from_a_document_deleted_before() -> None:
+    library = Library(MemoryStore())
+
+    def late() -> str:
+        with pipeline_run():
+            with pipeline_run():
+                library.find("red?")
+                library.answer("It is red. Red?", "it is red as a poppy is")
+            library.cache.invalidate("doc:1")
+            return library.answer("Once more: it is red as a poppy is")
+
+    assert contextvars.Context().run(late) == "fresh"
+    assert contextvars.Context().run(library.answer, "Once more: it is red as a poppy is") == "fresh"
+
+
+def test_a_stored_result_found_again_after_a_deletion_elsewhere_may_be_used_in_plain_code() -> None:
+    """The answers are in another namespace than the retrieval, which so outlives the deletion."""
+    store = MemoryStore()
+    library, elsewhere = Library(store), Cache(store, namespace="answers")
+    library.result = "stored"
+
+    def answer() -> str:
+        contextvars.Context().run(library.find, "red?")
+        request = elsewhere.engine.request("answer", lambda: NormalForm({"text": "It is: red."}))
+        assert request is not None
+        found = elsewhere.engine.answer(request, lambda: "fresh", lambda text: Answer(text.encode()))
+        return str([one.ids for one in found.entry.sources]) if isinstance(found, Hit) else found
+
+    assert [answer(), answer()] == ["fresh", "[('1',)]"]
+    elsewhere.invalidate("doc:1")
+    assert [answer(), answer()] == ["fresh", "[('1',)]"]
+    Cache(store, namespace="answers").invalidate("doc:1")
+    # This one reads of the deletion only after the document was found: once too much is made anew.
+    assert [answer(), answer(), answer()] == ["fresh", "fresh", "[('1',)]"]
 
 
 def test_a_retrieval_that_was_under_way_when_documents_changed_is_not_served() -> None:

@@ -37,14 +37,39 @@ def test_the_lease_of_a_long_write_is_renewed() -> None:
 def test_a_write_whose_lease_ran_out_begins_again() -> None:
     corpus = Corpus(Cache(MemoryStore(), lease_seconds=0.4))
     engine = corpus.cache.engine
-    with corpus.writing([]):
+    with corpus.writing(["a"]):
         write = changes_of(corpus)[0].begins
         corpus.cache.store.release(corpus.log, write, write.hex())
         assert engine.position(corpus.log).is_stable  # type: ignore[union-attr]  # a reader took its lease
         lost = threading.Event()
         while not (position := engine.position(corpus.log)) or position.is_stable:
             assert not lost.wait(0.05)
-    assert [shown(one) for one in changes_of(corpus)] == ["[", "*]", "[", "+]"]
+    assert [shown(one) for one in changes_of(corpus)] == ["[a", "*]", "[a", "a+]"]
+    assert engine.position(corpus.log).is_stable  # type: ignore[union-attr]
+
+
+def test_a_write_whose_lease_ran_out_before_it_was_done_begins_again_first() -> None:
+    """The process was suspended between the lease and the write, and a reader took the lease."""
+
+    class Suspended(MemoryStore):
+        times = 1
+
+        def log_append(self, namespace: str, event: bytes) -> int:
+            sequence = super().log_append(namespace, event)
+            if self.times:
+                self.times -= 1
+                assert engine.position(corpus.log).is_stable is False  # type: ignore[union-attr]
+                time.sleep(0.6)
+                assert engine.position(corpus.log).is_stable  # type: ignore[union-attr]
+            return sequence
+
+    store = Suspended()
+    corpus = Corpus(Cache(store, lease_seconds=0.4))
+    engine = corpus.cache.engine
+    with corpus.writing(["a"]):
+        assert [shown(one) for one in changes_of(corpus)] == ["[a", "*]", "[a"]
+        assert engine.position(corpus.log).is_stable is False  # type: ignore[union-attr]
+    assert [shown(one) for one in changes_of(corpus)] == ["[a", "*]", "[a", "a+]"]
     assert engine.position(corpus.log).is_stable  # type: ignore[union-attr]
 
 

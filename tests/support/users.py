@@ -13,6 +13,7 @@ import random
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ USERS, DOCUMENTS = 20, 30
 FORGETTING = 0.1
 WORDS = [one + two for one in "ba ce di fo gu ka le".split() for two in "mon ras tel vin".split()]
 _NAME = re.compile(r"\bu\d+d\d+\b")
+_STAMP = re.compile(r"said at (\d+)")
 SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -85,7 +87,7 @@ class Model(SimpleChatModel):
         return "names"
 
     def _call(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> str:
-        return names_in(str(messages[-1].content))
+        return statement(names_in(str(messages[-1].content)))
 
 
 @dataclass
@@ -97,10 +99,17 @@ class Outcome:
     foreign: int = 0
     missing: int = 0
     outlived: int = 0
+    forgotten: list[tuple[str, float]] = field(default_factory=list)
+    found_at: list[tuple[str, float]] = field(default_factory=list)
     examples: list[str] = field(default_factory=list)
 
     def __add__(self, other: Outcome) -> Outcome:
         return Outcome(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+
+def statement(names: str) -> str:
+    """An answer, distinct from all others."""
+    return f"{names}, said at {time.time_ns()}"
 
 
 class Office:
@@ -109,9 +118,11 @@ class Office:
     def __init__(self, url: str) -> None:
         self.cache = Cache(url, namespace="users", timeout_seconds=30)
         self.corpus = Corpus(self.cache, name="users")
-        self.waiting: list[str] = []  # prompts of requests whose answer comes in a later one
+        self.requested: Counter[str] = Counter()
+        self.waiting: list[tuple[str, float, int]] = []  # prompts of requests whose answer comes in a later one
         self.outcome = Outcome()
         self.turn = threading.Lock()
+        self.here = threading.local()
 
     def ways(self) -> list[Callable[[str], Any]]:
         """How a thread may send a request."""
@@ -131,16 +142,33 @@ class Office:
         self.call_the_model(f"Plainly, {self.find(query)}?")
 
     def hand_over(self, query: str) -> None:
-        self.waiting.append(f"Later: {self.find(query)}.")
+        prompt = f"Later: {self.find(query)}."
+        self.waiting.append((prompt, time.time(), self.requests_for(prompt)))
         if len(self.waiting) > 3:
-            self.call_the_model(self.waiting.pop(0))
+            prompt, found_at, requests = self.waiting.pop(0)
+            if self.requests_for(prompt) == requests:  # or the text may have been found again
+                self.here.found_at = found_at
+            self.call_the_model(prompt)
+            self.here.found_at = None
+
+    def requests_for(self, prompt: str) -> int:
+        """How many requests there were for the documents of a prompt."""
+        return sum(self.requested[one] for one in set(_NAME.findall(prompt)))
+
+    def serve(self, query: str, chance: random.Random) -> None:
+        """Serve a request in any way."""
+        self.requested.update({*names_of(query), *names_of(f"{query.split()[0]} 0")})
+        chance.choice(self.ways())(query)
 
     def forget(self, query: str) -> None:
-        """Invalidate a document: no answer that was made from it before stays after that."""
+        """Invalidate a document: no answer stays that was made from it before, or is made later from its text."""
         user, number = query.split()
         if random.random() > FORGETTING:
             return
         name, before = f"u{user}d{number}", time.time()
+        waiting = [one for prompt, *_ in list(self.waiting) for one in _NAME.findall(prompt)]
+        if waiting and random.random() < 0.5:
+            name = random.choice(waiting)
         self.cache.invalidate(f"doc:{name}")
         outlived = self.older(name, before)
         if outlived:  # one that was just being written is deleted by its writer
@@ -148,6 +176,7 @@ class Office:
             outlived = self.older(name, before)
         with self.turn:
             self.outcome.outlived += outlived
+            self.outcome.forgotten.append((name, before))
 
     def older(self, name: str, before: float) -> int:
         """How many stored answers were made from a document before."""
@@ -159,6 +188,9 @@ class Office:
         shown, named = set(_NAME.findall(answer)), set(mark.get("sources", ()))
         with self.turn:
             self.outcome.answers += 1
+            found_at, stamp = getattr(self.here, "found_at", None), _STAMP.search(answer)
+            if found_at is not None and stamp is not None and not mark:
+                self.outcome.found_at.append((stamp[1], found_at))
             if mark:
                 self.outcome.hits += 1
                 self.outcome.foreign += bool(named - shown)
@@ -234,10 +266,11 @@ class NodeModel(CustomLLM):
         return LLMMetadata(context_window=100_000, model_name="names")
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        return CompletionResponse(text=names_in(prompt))
+        return CompletionResponse(text=statement(names_in(prompt)))
 
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
-        yield CompletionResponse(text=names_in(prompt), delta=names_in(prompt))
+        text = statement(names_in(prompt))
+        yield CompletionResponse(text=text, delta=text)
 
 
 class LlamaIndexOffice(Office):
@@ -302,7 +335,7 @@ def work(url: str, framework: str, seed: int, requests: int) -> Outcome:
 
     def in_a_thread(seed: float) -> None:
         one = random.Random(seed)
-        one.choice(office.ways())(query_of(one))
+        office.serve(query_of(one), one)
 
     async def in_tasks() -> None:
         for _ in range(requests // 40):
@@ -324,4 +357,20 @@ def run(url: str, framework: str, *, processes: int, requests: int, seed: int = 
     seeds = range(seed * processes, (seed + 1) * processes)
     with ProcessPoolExecutor(processes, SPAWN) as pool:
         works = [pool.submit(work, url, framework, one, requests // processes) for one in seeds]
-        return sum((one.result() for one in works), Outcome())
+        outcome = sum((one.result() for one in works), Outcome())
+    outcome.outlived += born_later(url, outcome)
+    return outcome
+
+
+def born_later(url: str, outcome: Outcome) -> int:
+    """How many answers are stored that were made from documents found before these were invalidated."""
+    last: dict[str, float] = {}
+    for name, at in outcome.forgotten:
+        last[name] = max(last.get(name, 0.0), at)
+    with Cache(url, namespace="users", timeout_seconds=30) as cache:
+        answers = [one.payload.decode(errors="replace") for one in cache.entries() if one.kind == "answer"]
+    found_at, late = dict(outcome.found_at), 0
+    for one in answers:
+        found = found_at.get(next(iter(_STAMP.findall(one)), ""), float("inf"))
+        late += any(found < last.get(name, 0.0) for name in _NAME.findall(one))
+    return late

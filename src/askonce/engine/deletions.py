@@ -2,13 +2,15 @@
 
 Whoever deletes by a tag, a namespace or more appends that to a log of the store first. Whoever makes an answer
 reads the log before the model is called, and again once the answer is stored: if the answer was deleted in between,
-it is deleted once more. A hit reads nothing.
+it is deleted once more. So is an answer made from a document that was deleted after it was retrieved. A hit reads
+nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Collection
 
 import msgspec
@@ -75,7 +77,9 @@ class SharedDeletions:
         self._journal = Journal(codec, self.log)
         self._namespace, self._history, self._clock = namespace, history, clock
         self._position: int | None = None
+        self._known_from, self._known_since = 0, float("inf")  # the log, and on the monotonic clock
         self._erased: set[bytes] = set()
+        self._own: set[bytes] = set()  # events of this process, until they are read
         self._on_erasure = erased
         self._began: float | None = clock()
         self.after_fork()
@@ -88,7 +92,12 @@ class SharedDeletions:
         """Record a deletion that this process is about to do; returns what is to be appended to the log before."""
         now = self._clock()
         self._history.deleted(Deletion(namespace, now, tag))
-        return self._journal.write(DeletionEvent(namespace, now, tag))
+        event = self._journal.write(DeletionEvent(namespace, now, tag))
+        with self._lock:
+            if len(self._own) >= _PAGE:  # they are taken for another process's then
+                self._own.clear()
+            self._own.add(event)
+        return event
 
     def erasure(self, erased: Collection[bytes]) -> bytes:
         """`event` of an erasure, which may concern all entries.
@@ -119,6 +128,33 @@ class SharedDeletions:
                 if self._take(after, await driver.call("log_read", log, after, _PAGE)):
                     return
 
+    async def look_back(self, driver: SyncDriver, moment: float) -> None:
+        """Read what was deleted since a moment, on the monotonic clock, at which the log was not followed yet.
+
+        That is so after a hit for a retriever, and then a miss for a model, in a new process.
+        """
+        if moment >= self._known_since:
+            return
+        began = self._clock() - (time.monotonic() - moment) - _MOST_SKEW_SECONDS
+        with contextlib.suppress(StoreDown):
+            before = self._known_from
+            while before > 0:
+                after = max(before - _PAGE, 0)
+                page: LogPage = await driver.call("log_read", self.log, after, _PAGE)
+                events = [data for sequence, data in page.events if sequence <= before]
+                before = after if self._take_since(events, began) else 0
+            self._known_since = moment
+
+    def _take_since(self, events: list[bytes], began: float) -> bool:
+        """Take in the events of a page that are newer; returns whether there may be others before it."""
+        newest_first = reversed(events)
+        for data in newest_first:
+            with contextlib.suppress(CodecError):
+                if self._journal.read(data, DeletionEvent).at < began:
+                    return False
+            self._take_event(data)
+        return bool(events)
+
     async def _read_since(self, driver: SyncDriver, began: float) -> None:
         position, is_last = 0, False
         while not is_last:
@@ -146,7 +182,9 @@ class SharedDeletions:
         position = None if after == _NEVER_REACHED else after
         with self._lock:
             if position is None:
-                self._position = page.head if self._position is None else self._position
+                if self._position is None:
+                    self._position = self._known_from = page.head
+                    self._known_since = time.monotonic()
                 return True
             last = page.events[-1][0] if page.events else position
             is_full, is_lost = len(page.events) == _PAGE, page.truncated or page.head < position
@@ -162,6 +200,9 @@ class SharedDeletions:
             return not is_full
 
     def _take_event(self, event: bytes) -> None:
+        if event in self._own:  # it is recorded as of when it was, and concerns nothing that was found since
+            self._own.discard(event)
+            return
         try:
             one = self._journal.read(event, DeletionEvent)
         except CodecError:

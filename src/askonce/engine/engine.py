@@ -243,7 +243,9 @@ class CacheEngine:
     def _made_from(self, options: CacheOptions, form: Callable[[], NormalForm]) -> MadeFrom | None:
         """What an answer will be made from that is requested now; ``None``: nothing was retrieved lately."""
         texts, context = retrieved.get((self.store_name, options.tenants)), current_retrieval_context()
-        return MadeFrom(context, texts, self.store_name, form) if texts or context is not None else None
+        if not texts and context is None:
+            return None
+        return MadeFrom(context, texts, self.store_name, form, self.corpora.has_changed)
 
     def without_ignored(self, form: NormalForm) -> NormalForm:
         """A form without what the settings and the options in effect declare volatile.

@@ -314,6 +314,7 @@ class RequestFlow:
                     entry, is_large = self.storage.entry(*of_answer)
                 request = _large(request) if is_large else request
                 request.answered(entry)
+                await self._look_back(driver, request)
                 odd = _odd_lengths([request], [answer])
                 cacheable = self._is_cacheable(request, answer, entry, leader.started, odd)
                 if cacheable:
@@ -483,7 +484,17 @@ class RequestFlow:
     def _is_deleted(self, request: Request, answer: Answer, entry: Entry, since: float) -> bool:
         """Whether entries like an answer, or like a part of it that is stored apart, were deleted meanwhile."""
         tags = {*entry.tags, *tags_of(one for part in answer.slices for one in part.ids)}
-        return self._was_deleted(request.place, tags, since)
+        if self._was_deleted(request.place, tags, since):
+            return True
+        # What was made from a document falls with it, also what is made only after that.
+        moments = request.made_from.found.moments if request.made_from is not None else ()
+        return any(self._was_deleted(request.place, tags_of(ids), moment) for ids, moment in moments)
+
+    async def _look_back(self, driver: SyncDriver, request: Request) -> None:
+        """Know what was deleted since a request's documents were found."""
+        moments = request.made_from.found.moments if request.made_from is not None else ()
+        if moments:
+            await self.deletions.look_back(driver, min(moment for _, moment in moments))
 
     def _is_cacheable(
         self, request: Request, answer: Answer, entry: Entry, since: float, odd: Mapping[int, str]

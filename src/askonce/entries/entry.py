@@ -30,6 +30,8 @@ could not parse it. ``cache_if``: the application's predicate refused it. ``dele
 were deleted of which it would have been one. ``not storable``: it holds what is no plain data. ``too large``: it
 has more bytes than the limit of the namespace, or than any store takes."""
 
+_DOCUMENT = "doc:"
+
 
 RequestKind = Literal["answer", "embedding", "retrieval", "node", "routing", "prefix"]
 """The kind of a request."""
@@ -125,7 +127,12 @@ class Source(msgspec.Struct, frozen=True, array_like=True):
 
 def tags_of(ids: Iterable[str]) -> tuple[str, ...]:
     """The tags of what holds documents, or was made from them."""
-    return tuple(f"doc:{one}" for one in ids)
+    return tuple(_DOCUMENT + one for one in ids)
+
+
+def names_a_document(tag: str) -> bool:
+    """Whether a tag is one of `tags_of`."""
+    return tag.startswith(_DOCUMENT)
 
 
 class Slice(msgspec.Struct, frozen=True):

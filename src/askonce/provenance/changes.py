@@ -143,6 +143,12 @@ class Changes:
         while len(self._changed_at) > _MOST_IDS:
             self._known_from = self._changed_at.pop(next(iter(self._changed_at)))
 
+    def are_known_to_concern(self, source: Source) -> bool:
+        """Whether `concern` says so because of a change that was read."""
+        with self._lock:
+            can_be_read = self._head <= self.position and source.position <= self.position
+        return can_be_read and self.concern(source)
+
     def concern(self, source: Source) -> bool:
         """Whether a later change concerns what was found in, or made from, these documents."""
         with self._lock:

@@ -12,7 +12,7 @@ import msgspec
 from askonce.changelog.journal import Journal
 from askonce.concurrency.drivers import SyncDriver
 from askonce.entries.codec import Codec
-from askonce.entries.entry import Entry
+from askonce.entries.entry import Entry, Source
 from askonce.errors import CodecError
 from askonce.provenance.changes import ANYTHING, Change, Changes, ChangesPage
 from askonce.stores.base import LogPage
@@ -74,6 +74,11 @@ class Corpora:
             if changes is None or any(changes.concern(one) for one in entry.sources if one.corpus == corpus):
                 return True
         return False
+
+    def has_changed(self, source: Source) -> bool:
+        """Whether documents are known to have changed, without reading a log."""
+        changes = self._changes.get(source.corpus)
+        return changes is not None and changes.are_known_to_concern(source)
 
     async def changes(self, driver: SyncDriver, corpus: str, read: ReadLog | None = None) -> Changes | None:
         """All changes of a corpus until now; ``None`` if the store is down. ``read`` as in `is_outdated`."""

@@ -1,16 +1,18 @@
 """The documents that an answer is made from.
 
-They are those whose texts stand in its prompt, wherever they were retrieved, and those that were retrieved in its
-own run, or in one that ended in a run around it, of which no prompt shows anything: a tool may have passed on a
-summary. What an earlier answer of the run was made from counts where that answer stands in the prompt.
+They are those whose texts stand in its prompt, wherever they were retrieved, also in the same thread outside any
+run; and those that were retrieved in its own run, or in one that ended in a run around it, of which no prompt
+shows anything: a tool may have passed on a summary. What an earlier answer of the run was made from counts where
+that answer stands in the prompt.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -28,6 +30,20 @@ _NO_PROMPT = frozenset({"version", "kind", "model", "call", "tools"})
 _NO_TEXTS = frozenset({"role", "type", "id", "name", "status", "answers"})
 
 
+class Found(NamedTuple):
+    """What an answer is made from.
+
+    Attributes:
+        sources: for each corpus and each position, all documents.
+        scope: identifies the retrievers of all these documents; ``None`` if there is none, or one is not known.
+        moments: ids of documents, and when those were there, on the monotonic clock.
+    """
+
+    sources: tuple[Source, ...]
+    scope: bytes | None
+    moments: tuple[tuple[tuple[str, ...], float], ...]
+
+
 class MadeFrom:
     """What an answer is made from, found out when it is first needed.
 
@@ -36,6 +52,7 @@ class MadeFrom:
         texts: what else was retrieved lately.
         store: the name of the store where the answer will be.
         form: makes the request's normal form.
+        has_changed: whether documents that were found are known to have changed since.
     """
 
     def __init__(
@@ -44,41 +61,70 @@ class MadeFrom:
         texts: RetrievedTexts | None,
         store: str,
         form: Callable[[], NormalForm],
+        has_changed: Callable[[Source], bool] = lambda _: False,
     ) -> None:
         self._contexts = list(around(retrieval_context))
-        self._texts, self._store, self._form = texts, store, form
-        self._stands: tuple[list[RetrievedDocument], list[RetrievedDocument]] | None = None
-        self._found: tuple[tuple[Source, ...], bytes | None] | None = None
+        self._texts, self._store, self._form, self._has_changed = texts, store, form, has_changed
+        self._stands: tuple[list[RetrievedDocument], list[list[RetrievedDocument]]] | None = None
+        self._found: Found | None = None
+        self._began = time.monotonic()
+
+    @property
+    def found(self) -> Found:
+        """What it is."""
+        if self._found is None:
+            self._found = self._find()
+        return self._found
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """For each corpus and each position, all documents."""
-        if self._found is None:
-            self._found = self._find()
-        return self._found[0]
+        """The sources of `found`."""
+        return self.found.sources
 
     @property
     def scope(self) -> bytes | None:
-        """Identifies the retrievers of all these documents; ``None`` if there is none, or one is not known."""
-        if self._found is None:
-            self._found = self._find()
-        return self._found[1]
+        """The scope of `found`."""
+        return self.found.scope
 
     def answered(self, payload: bytes, sources: tuple[Source, ...]) -> None:
         """Record for later answers of the same run that the request was answered."""
         if self._contexts:
-            self._contexts[0].answered(Answered(payload, sources), self._store, self._shown)
+            moments = () if self._found is None else self._found.moments
+            since = min((moment for _, moment in moments), default=self._began)
+            self._contexts[0].answered(Answered(payload, sources, since), self._store, self._shown)
 
     def _shown(self) -> list[RetrievedDocument]:
         """The documents of the running context that the prompt shows."""
         return self._standing()[0]
 
-    def _standing(self) -> tuple[list[RetrievedDocument], list[RetrievedDocument]]:
+    def _standing(self) -> tuple[list[RetrievedDocument], list[list[RetrievedDocument]]]:
         if self._stands is not None or self._texts is None:
             return self._stands or ([], [])
-        own = [document for one in self._contexts for document, _ in one.documents(self._store)]
-        self._stands = self._texts.standing_in(self._prompt(), own)
+        own = [document for one in self._contexts if one.is_run for document, _ in one.documents(self._store)]
+        # Who runs in a thread, or is called in a context, need not have to do with what was retrieved there before.
+        outside = [one for one in self._contexts if not one.is_run]
+        near = [document for one in outside for document, _ in one.documents(self._store)]
+        near = [one for one in near if not self._is_outdated(one)]
+        self._stands = self._texts.standing_in(self._prompt(), own, near)
         return self._stands
+
+    def _is_outdated(self, one: RetrievedDocument) -> bool:
+        return self._has_changed(Source(one.corpus, one.position, one.ids, any_change=not one.ids))
+
+    def _current(self, documents: list[RetrievedDocument]) -> list[RetrievedDocument]:
+        """Documents of one text without those that have changed since, where it was found again later."""
+        if len(documents) < 2:
+            return documents
+        outdated = [self._is_outdated(one) for one in documents]
+        since = max(
+            (one.moment for one, is_outdated in zip(documents, outdated, strict=True) if not is_outdated),
+            default=0.0,
+        )
+        return [
+            one
+            for one, is_outdated in zip(documents, outdated, strict=True)
+            if not is_outdated or one.moment >= since
+        ]
 
     def _prompt(self) -> str:
         try:
@@ -88,19 +134,23 @@ class MadeFrom:
             return ""
         return "\n".join(_strings({name: part for name, part in body.items() if name not in _NO_PROMPT}))
 
-    def _find(self) -> tuple[tuple[Source, ...], bytes | None]:
+    def _find(self) -> Found:
         standing, others = self._standing()
         in_runs = [held for one in self._contexts if one.is_run for held in one.documents(self._store)]
         unseen = [document for document, shown in in_runs if not shown]
-        made_from = list(dict.fromkeys((*standing, *unseen, *others)))
-        found = _sources(_latest(made_from), self._sources_of_answers())
-        scopes = {one.scope for one in made_from}
-        if not scopes or None in scopes:
-            return found, None
-        return found, hashlib.sha256(b"".join(sorted(scope for scope in scopes if scope is not None))).digest()
+        of_text: dict[object, list[RetrievedDocument]] = {}
+        for document in _latest(list(dict.fromkeys((*standing, *unseen)))):
+            of_text.setdefault(document.text or document, []).append(document)
+        made_from = [one for some in (*of_text.values(), *others) for one in self._current(some)]
+        made_from = _latest(list(dict.fromkeys(made_from)))
+        answers = self._standing_answers()
+        moments = [(one.ids, one.moment) for one in made_from]
+        moments += [(source.ids, answer.moment) for answer in answers for source in answer.sources]
+        sources = _sources(made_from, (source for answer in answers for source in answer.sources))
+        return Found(sources, _scope(made_from), tuple(dict.fromkeys(moments)))
 
-    def _sources_of_answers(self) -> list[Source]:
-        """What earlier answers of the run were made from that stand in the prompt."""
+    def _standing_answers(self) -> list[Answered]:
+        """The earlier answers of the run that stand in the prompt."""
         answers = [answer for one in self._contexts if one.is_run for answer in one.answers()]
         if not answers:
             return []
@@ -109,7 +159,7 @@ class MadeFrom:
         for number, (text, _) in enumerate(texts):
             index.add(number, text)
         standing = index.standing_in(self._prompt(), ())
-        return [source for number in standing for source in texts[number][1].sources]
+        return [texts[number][1] for number in standing]
 
 
 def _latest(documents: list[RetrievedDocument]) -> list[RetrievedDocument]:
@@ -117,11 +167,22 @@ def _latest(documents: list[RetrievedDocument]) -> list[RetrievedDocument]:
 
     So what was retrieved outside the run, before the document was written again, makes no answer outdated.
     """
-    last: dict[tuple[object, ...], int] = {}
+    last: dict[tuple[object, ...], tuple[int, float]] = {}
     for one in documents:
         if one.ids and one.text:  # of those of other requests only the words are known
-            last[_version(one)] = max(last.get(_version(one), one.position), one.position)
-    return [one for one in documents if last.get(_version(one), one.position) == one.position]
+            last[_version(one)] = max(last.get(_version(one), _when(one)), _when(one))
+    return [one for one in documents if last.get(_version(one), _when(one)) == _when(one)]
+
+
+def _when(one: RetrievedDocument) -> tuple[int, float]:
+    return one.position, one.moment
+
+
+def _scope(documents: list[RetrievedDocument]) -> bytes | None:
+    scopes = {one.scope for one in documents}
+    if not scopes or None in scopes:
+        return None
+    return hashlib.sha256(b"".join(sorted(scope for scope in scopes if scope is not None))).digest()
 
 
 def _version(one: RetrievedDocument) -> tuple[object, ...]:

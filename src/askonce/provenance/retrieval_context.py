@@ -8,6 +8,7 @@ after an answer another.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from itertools import islice
@@ -33,10 +34,11 @@ _Held = tuple[RetrievedDocument, bool]
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """An answer of a run: its entry's payload, and what it was made from."""
+    """An answer of a run: its entry's payload, what it was made from, and when that was there."""
 
     payload: bytes
     sources: tuple[Source, ...]
+    moment: float = msgspec.field(default_factory=time.monotonic)
 
 
 class RetrievalContext:
@@ -67,12 +69,16 @@ class RetrievalContext:
         self._answered = False
         self.ended = False
 
-    def add(self, documents: Iterable[RetrievedDocument], store: str) -> None:
+    def add(self, documents: Sequence[RetrievedDocument], store: str) -> None:
         """Record that documents of a corpus in a store were retrieved."""
         with self._lock:
             if self._answered and not self.is_run:
                 self._documents.clear()
             self._answered = False
+            if not self.is_run:  # of a text, what was found last counts
+                texts = {one.text for one in documents}
+                for name in [name for name, (one, _) in self._documents.items() if one.text in texts]:
+                    del self._documents[name]
             for one in documents:
                 name = store, one.corpus, one.ids or (one.text,)
                 self._documents.pop(name, None)  # of one document, what was found last counts
@@ -121,6 +127,8 @@ class RetrievalContext:
                 self._answers.append(answer)
         for one in around(self):
             if not one.is_run:
+                with one._lock:
+                    one._answered = True
                 return
             with one._lock:
                 one._unread.append((store, shown))

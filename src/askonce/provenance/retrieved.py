@@ -6,8 +6,10 @@ code. Stores and tenants are apart.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -28,6 +30,7 @@ class RetrievedDocument(msgspec.Struct, frozen=True):
         body: its own text alone, without metadata.
         scope: identifies the retriever with its filters: another one may return other documents; ``None`` if that
             is not known.
+        moment: when it was there, on the monotonic clock: before it was looked for.
     """
 
     corpus: str
@@ -36,6 +39,7 @@ class RetrievedDocument(msgspec.Struct, frozen=True):
     text: str
     body: str
     scope: bytes | None = None
+    moment: float = msgspec.field(default_factory=time.monotonic)
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -43,13 +47,27 @@ class RetrievedDocument(msgspec.Struct, frozen=True):
         return (self.text,) if self.text == self.body else (self.text, self.body)
 
 
+@dataclass(slots=True)
+class _Result:
+    """What one retrieval found.
+
+    Attributes:
+        moment: when it was found last.
+        texts: the documents by their corpora and texts' numbers.
+    """
+
+    moment: float
+    texts: list[tuple[int, str, tuple[RetrievedDocument, ...]]] = field(default_factory=list)
+
+
 class RetrievedTexts:
     """The texts that were retrieved lately from the corpora of one store, for some tenants. Thread-safe."""
 
     def __init__(self) -> None:
         self._index = TextIndex()
-        self._results: set[object] = set()
-        self._documents: OrderedDict[int, dict[str, tuple[RetrievedDocument, ...]]] = OrderedDict()
+        self._results: dict[object, _Result] = {}
+        self._documents: OrderedDict[int, dict[str, tuple[_Result, tuple[RetrievedDocument, ...]]]] = OrderedDict()
+        self._size = 0  # of the results
         self._lock = fork_lock()
 
     def __len__(self) -> int:
@@ -60,11 +78,19 @@ class RetrievedTexts:
 
         Args:
             documents: what was found.
-            result: identifies the stored result that they are from, which need not be added twice; ``None``: a new
-                one.
+            result: identifies the stored result that they are from, whose texts need not be read twice; ``None``:
+                a new one.
         """
-        if result is not None and result in self._results:
-            return
+        moment = documents[0].moment if documents else 0.0
+        with self._lock:
+            known = self._results.get(result)
+            if known is not None:
+                known.moment = moment
+                for number, corpus, those in known.texts:
+                    self._documents[number][corpus] = known, those
+                    self._documents.move_to_end(number)
+                return
+        new = _Result(moment)
         by_text: dict[str, list[RetrievedDocument]] = {}
         for one in documents:
             bare = msgspec.structs.replace(one, text="", body="")
@@ -79,33 +105,57 @@ class RetrievedTexts:
                     self._index.add(number, text)
                 else:
                     self._documents.move_to_end(number)
-                held[some[0].corpus] = tuple(some)
+                held[some[0].corpus] = new, tuple(some)
+                new.texts.append((number, some[0].corpus, tuple(some)))
             while len(self._documents) > _MOST_TEXTS:
                 self._index.remove(self._documents.popitem(last=False)[0])
+                self._size = _MOST_TEXTS_OF_ALL  # a result may have lost a text
+            self._size += len(new.texts) + 1
+            if self._size > _MOST_TEXTS_OF_ALL:
                 self._results.clear()
-            if len(self._results) >= _MOST_TEXTS:
-                self._results.clear()
+                self._size = 0
             if result is not None:
-                self._results.add(result)
+                self._results[result] = new
 
     def standing_in(
-        self, prompt: str, own: Collection[RetrievedDocument]
-    ) -> tuple[list[RetrievedDocument], list[RetrievedDocument]]:
-        """The documents whose texts stand in a prompt: those of ``own``, and others."""
-        texts: dict[int, list[RetrievedDocument]] = {}
-        for one in own:
-            for text in one.texts:
-                texts.setdefault(hash(text), []).append(one)
+        self, prompt: str, own: Collection[RetrievedDocument], near: Collection[RetrievedDocument] = ()
+    ) -> tuple[list[RetrievedDocument], list[list[RetrievedDocument]]]:
+        """The documents whose texts stand in a prompt: those of ``own``, and of each other text those it is of.
+
+        Args:
+            prompt: the prompt.
+            own: documents that were found for it.
+            near: documents that may have been: of one text they count, and no others.
+        """
+        texts, of_near = _by_text(own), _by_text(near)
         with self._lock:
             standing = self._index.standing_in(prompt, texts.keys())
             others = [
-                one
+                _chosen(of_near.get(number, ()), self._documents[number].values())
                 for number in standing
                 if number not in texts
-                for some in self._documents[number].values()
-                for one in some
             ]
         return [one for number in standing for one in texts.get(number, ())], others
+
+
+def _chosen(
+    near: Sequence[RetrievedDocument], found: Iterable[tuple[_Result, tuple[RetrievedDocument, ...]]]
+) -> list[RetrievedDocument]:
+    """Of the documents that have a text those that are near, as they were found last; or all, if none is."""
+    last = [msgspec.structs.replace(one, moment=result.moment) for result, some in found for one in some]
+    if not near:
+        return last
+    by_ids = {(one.corpus, one.ids): one for one in last if one.ids}
+    later = (by_ids.get((one.corpus, one.ids), one) for one in near)
+    return [other if other.moment > one.moment else one for one, other in zip(near, later, strict=True)]
+
+
+def _by_text(documents: Iterable[RetrievedDocument]) -> dict[int, list[RetrievedDocument]]:
+    found: dict[int, list[RetrievedDocument]] = {}
+    for one in documents:
+        for text in one.texts:
+            found.setdefault(hash(text), []).append(one)
+    return found
 
 
 retrieved: OrderedDict[tuple[str, tuple[str, ...]], RetrievedTexts] = OrderedDict()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from askonce.concurrency.background import BackgroundWorker
@@ -38,14 +39,21 @@ class Write:
 
     Args:
         corpus: the namespace of the change log.
+        ids: the documents that will be changed or deleted; ``None``: any may be.
 
     Attributes:
         name: 16 random bytes, by which its begin, its end and its lease belong together.
     """
 
-    def __init__(self, corpus: str) -> None:
-        self.corpus = corpus
+    def __init__(self, corpus: str, ids: Sequence[str] | None) -> None:
+        self.corpus, self.ids = corpus, ids
         self.name = os.urandom(16)
+
+    def begins(self) -> Iterator[Change]:
+        """The changes that announce it."""
+        first, *others = [None] if self.ids is None else batches(self.ids)
+        yield Change(first, begins=self.name)
+        yield from map(Change, others)
 
 
 class Writes:
@@ -80,11 +88,18 @@ class Writes:
         Raises:
             StoreError: the store failed, so nothing may be written.
         """
-        write = Write(corpus)
-        await call("lease", corpus, write.name, write.name.hex(), self._seconds)
-        first, *others = [None] if ids is None else batches(ids)
-        for change in (Change(first, begins=write.name), *(Change(some) for some in others)):
-            await call("log_append", corpus, self._corpora.event(corpus, change))
+        write = Write(corpus, ids)
+        while True:
+            began = time.monotonic()
+            await call("lease", corpus, write.name, write.name.hex(), self._seconds)
+            for change in write.begins():
+                await call("log_append", corpus, self._corpora.event(corpus, change))
+            if time.monotonic() - began < self._seconds / 2:
+                break
+            # The process was suspended, or the store is slow: what is found meanwhile is stored and outdated.
+            if await call("lease", corpus, write.name, write.name.hex(), self._seconds):
+                break
+            write.name = os.urandom(16)
         with self._lock:
             self._open[id(write)] = write
         self._renewing.wake()
@@ -96,7 +111,7 @@ class Writes:
         Raises:
             StoreError: the store failed. Then the lease runs out, as if the process had been killed.
         """
-        self.drop(write)
+        self.drop(write)  # the name stays what it is from here on
         *others, last = [None] if change.ids is None else batches(change.ids)
         ended = Change(last, change.added, change.vectors, ends=write.name, states=change.states)
         for one in (*(Change(some) for some in others), ended):
@@ -122,9 +137,17 @@ class Writes:
 
     def _renew(self, write: Write) -> None:
         name = write.name
-        if not self._store.lease(write.corpus, name, name.hex(), self._seconds):  # it ran out: begin again
-            again = os.urandom(16)
-            self._store.lease(write.corpus, again, again.hex(), self._seconds)
-            event = self._corpora.event(write.corpus, Change(begins=again))
-            self._store.log_append(write.corpus, event)
-            write.name = again
+        if self._store.lease(write.corpus, name, name.hex(), self._seconds):
+            return
+        # It ran out, and readers have stored what they found since: begin again.
+        again = Write(write.corpus, write.ids)
+        self._store.lease(again.corpus, again.name, again.name.hex(), self._seconds)
+        for change in again.begins():
+            self._store.log_append(again.corpus, self._corpora.event(again.corpus, change))
+        with self._lock:
+            is_open = id(write) in self._open
+            if is_open:
+                write.name = again.name
+        if not is_open:  # it ended meanwhile
+            ended = Change(ends=again.name)
+            self._store.log_append(again.corpus, self._corpora.event(again.corpus, ended))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
@@ -122,6 +123,7 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         self.position: int | None = None
         self._is_stable = True
         self._result: object = None
+        self._moment = time.monotonic()
         self.near: Near | None = None
         self.scope: bytes | None = None
 
@@ -198,6 +200,7 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         return await self.asearch()
 
     def _begin_at(self, position: Position | None) -> None:
+        self._moment = time.monotonic()
         if position is not None:
             self.position, self._is_stable = position.sequence, position.is_stable
 
@@ -257,7 +260,7 @@ class CachedRetrieval(ABC, Generic[Retriever, Document]):
         position = _UNKNOWN_POSITION if self.position is None else self.position
         self.corpus.cache.engine.record_retrieval(
             [
-                RetrievedDocument(self.corpus.log, position, self.ids([one]), text, body, self.scope)
+                RetrievedDocument(self.corpus.log, position, self.ids([one]), text, body, self.scope, self._moment)
                 for one, (text, body) in zip(documents, self.texts(documents), strict=True)
             ],
             self._result,

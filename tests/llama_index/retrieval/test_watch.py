@@ -159,6 +159,12 @@ def test_indexes_without_vectors_are_watched_too(corpus: Corpus) -> None:
     assert "9" not in doc_ids(retriever.retrieve("red"))
 
 
+def test_what_watch_returns_says_that_it_is_not_the_object(index: VectorStoreIndex, corpus: Corpus) -> None:
+    returned: Any = watch(index, corpus)
+    with pytest.raises(AttributeError, match="'insert': the object that was given is watched"):
+        returned.insert(None)
+
+
 def test_a_watched_object_reports_no_more_when_undone_and_pickles_as_it_was(corpus: Corpus) -> None:
     store = SimpleVectorStore()
     node = TextNode(id_="1", text="red", embedding=[1.0])

@@ -12,7 +12,9 @@ from askonce.entries.values import revived, tagged
 from askonce.retrieval.cached_retrieval import NotPlain
 from askonce.retrieval.encoded import EncodedDocument
 
-_ID_KEYS = ("id", "doc_id")
+_ID_KEYS = ("id", "doc_id", "_id", "pk")
+_MARKS = {"_id": "_collection_name"}
+"""Where a store leaves a document's own id in its metadata, and what else it leaves there: langchain-qdrant."""
 
 
 class _StoredDocument(msgspec.Struct, array_like=True, frozen=True):
@@ -49,8 +51,27 @@ def unpack(payload: bytes) -> list[Document]:
 
 
 def ids_of(documents: Sequence[Document]) -> tuple[str, ...]:
-    """The ids of documents, each once: their own, and those in their metadata under ``id`` and ``doc_id``."""
+    """The ids of documents, each once: their own, and those in their metadata.
+
+    Qdrant has its own id there under ``_id``, and Milvus under ``pk``; applications put theirs under ``id`` or
+    ``doc_id``.
+    """
     return tuple(dict.fromkeys(one for document in documents for one in _ids(document)))
+
+
+def has_own_id(document: Document, primary_field: object = None) -> bool:
+    """Whether a document shows the id under which its store would delete it.
+
+    Args:
+        document: which.
+        primary_field: the name of the store's primary field, if it has one.
+    """
+    if document.id:
+        return True
+    metadata = document.metadata
+    if primary_field in _ID_KEYS and primary_field in metadata:
+        return True
+    return any(key in metadata and mark in metadata for key, mark in _MARKS.items())
 
 
 def _ids(document: Document) -> list[str]:

@@ -80,6 +80,11 @@ class Watching:
                 changing.__class__ = cls.__mro__[1]
         self._entered.clear()
 
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"watch returns how to undo it, which has no {name!r}: the object that was given is watched; use that"
+        )
+
     def __enter__(self) -> Watching:
         return self
 
