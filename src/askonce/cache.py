@@ -55,7 +55,10 @@ class Cache:
     def __init__(self, store: str | Store | Client | None = None, **settings: Unpack[Settings]) -> None:
         if not (store is None or isinstance(store, (str, Store)) or is_client(store)):
             kind = type(store).__name__  # what it holds may be a secret
-            raise ConfigError(f"store is a URL such as 'sqlite:///cache.db', or a Store; got an object of {kind}")
+            way_out = " (give its attribute cache)" if isinstance(getattr(store, "cache", None), Cache) else ""
+            raise ConfigError(
+                f"store is a URL such as 'sqlite:///cache.db', or a Store; got an object of {kind}{way_out}"
+            )
         where = ""
         if store is None:
             store, where = default_store()

@@ -107,6 +107,11 @@ def test_diff_says_where_two_requests_differ(cache: Cache, run: Run, tmp_path: P
     assert read(run("diff", str(files[0]), str(files[0]), "--json"))["equal"]
     for question in ("one", "two"):
         Application(cache).answer(question)
+    for file, word in zip(files, ("one", "o\xa0e"), strict=True):
+        prompt = f"{9_000 * 'a '}{word}{9_000 * ' b'}"
+        file.write_text(json.dumps({"model": "m", "messages": [{"role": "user", "content": prompt}]}))
+    shown = run("diff", *map(str, files)).stdout
+    assert len(shown) < 3_000 and r"o\xa0e" in shown and "of 36,003" in shown
     shown = run("diff", key_of(cache, "one"), key_of(cache, "two"))
     assert "question" in shown.stdout
     assert "two" in shown.stdout

@@ -94,7 +94,7 @@ def test_an_argument_that_is_not_utf_8_is_an_error_of_one_line(folder: Path) -> 
                 done = CliRunner().invoke(app, [*path, *given], input="y\n")
                 known = done.exception is None or isinstance(done.exception, (AskOnceError, OSError, SystemExit))
                 assert known, (path, given, done.exception)
-    for option in ("--tag", "--source", "--tenant"):
+    for option in ("--tag", "--source", "--tenant", "--text"):
         done = CliRunner().invoke(app, ["delete", option, text, "--yes"])
         assert done.exit_code == 2 and "is not valid Unicode" in done.output
 

@@ -158,11 +158,19 @@ def test_a_request_is_compared_with_the_most_similar_one(store: MemoryStore) -> 
     with Cache(store) as cache:
         answer_to(cache, model={"name": "gpt-4o", "temperature": 0}, messages=["be brief", "why?"])
         answer_to(cache, model={"name": "gpt-4o", "temperature": 1}, messages=["be brief", "how?", "so"])
+        answer_to(cache, model={"name": "gpt-4o", "temperature": 0, "tools": "more"}, messages=["be brief", "how?"])
         other = cache.explain(
             lambda: answer_to(cache, model={"name": "gpt-4o", "temperature": 0.7}, messages=["be brief", "why?"])
         )
         assert other.differs == ("model.temperature",)
+        assert other.why[0] == "the same was requested of a model with other settings or tools"
         assert other.left_out == ("timeout",)
+        agent = cache.explain(
+            lambda: answer_to(
+                cache, model={"name": "gpt-4o", "temperature": 1, "tools": "more"}, messages=["be brief", "why?"]
+            )
+        )
+        assert agent.differs == ("model.temperature", "model.tools")  # the nearest is another question
         for part in ("model.temperature", other.key, "timeout", '"why?"', "miss (absent)"):
             assert part in str(other)
         with pytest.raises(ConfigError, match="no request to this cache"):

@@ -18,6 +18,7 @@ Request = Annotated[
     str, typer.Argument(help="A file of JSON ('-': standard input), or an entry's key.", show_default=False)
 ]
 _NOTHING = "(nothing)"
+_LONG, _AROUND = 300, 60
 
 
 def key(
@@ -77,9 +78,36 @@ def diff(
         out.print("The requests are equal: they have one key.")
         return
     table = Table(*(Column(name, overflow="fold") for name in ("path", "first", "second")), show_lines=True)
-    for row in rows:
-        table.add_row(*(one if isinstance(one, str) else encode(one).decode() for one in row))
+    for path, here, there in rows:
+        texts = [one if isinstance(one, str) else encode(one).decode() for one in (here, there)]
+        table.add_row(path, *excerpts(*texts))
     out.print(table, markup=False)
+
+
+def excerpts(first: str, second: str) -> tuple[str, str]:
+    """Two texts: of long ones where they differ and what stands around it; what cannot be seen is written out."""
+    begin = _alike(first, second)
+    end = _alike(first[begin:][::-1], second[begin:][::-1])
+    return _excerpt(first, begin, len(first) - end), _excerpt(second, begin, len(second) - end)
+
+
+def _alike(first: str, second: str) -> int:
+    """How many characters two texts begin with alike."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((at for at, (one, other) in pairs if one != other), min(len(first), len(second)))
+
+
+def _excerpt(text: str, begin: int, end: int) -> str:
+    """The characters from ``begin`` to ``end`` with some before and after them, if the text is long."""
+    if len(text) <= _LONG:
+        start, stop = 0, len(text)
+    else:
+        start, stop = max(begin - _AROUND, 0), min(max(end, begin) + _AROUND, begin + _LONG)
+    part = text[start:stop]
+    if part != part.strip() or not part.isprintable():
+        part = f"'{''.join(one if one.isprintable() else one.encode('unicode_escape').decode() for one in part)}'"
+    before = f"(character {start + 1:,} of {len(text):,}) … " if start else ""
+    return f"{before}{part}{' …' if stop < len(text) else ''}"
 
 
 def differences(first: Any, second: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

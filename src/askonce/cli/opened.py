@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -64,7 +65,7 @@ def opened(url: str | None, *, new: bool = False, or_none: bool = False) -> Iter
             )
         store = unchecked_store(url, timeout_seconds=_TIMEOUT_SECONDS)
     scheme, _, path = url.partition(":///")
-    if scheme.lower() == "sqlite" and not new and not Path(path).expanduser().exists():
+    if scheme.lower() == "sqlite" and not new and not os.path.exists(Path(path).expanduser()):
         if or_none:
             yield MemoryStore()
             return

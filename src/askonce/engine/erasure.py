@@ -78,7 +78,7 @@ class Target(msgspec.Struct, frozen=True):
             raise ConfigError("name what is to be erased: a tenant, a source, a tag or a text, and one of them")
         for one in self.tenant:
             check_name("a tenant", one)
-        for what, name in (("a source", self.source), ("a tag", self.tag)):
+        for what, name in (("a source", self.source), ("a tag", self.tag), ("a text", self.text)):
             check_unicode(what, name or "")
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal
@@ -48,8 +49,10 @@ _WHY_NOT_STORED = {
     "too large": "it was larger than the limit",
     "store down": "the store did not answer",
 }
+_CONTENT = ("messages", "prompt", "question", "query", "text")
+_TOP = re.compile(r"[.\[]")
 _WHY_ANOTHER = (
-    "the same was requested of a model with other settings",
+    "the same was requested of a model with other settings or tools",
     "the same was searched before the settings of the retriever, or the documents that it holds, were changed",
 )
 _WHY_NOT_SIMILAR = {
@@ -238,8 +241,9 @@ class Explainer:
             return
         if found.reason == "absent":
             why = self._why_elsewhere(request)
-            if why is None and not past and differs and all(one.startswith("model.") for one in differs):
-                why = _WHY_ANOTHER[request.kind == "retrieval"]
+            is_search = request.kind == "retrieval"
+            if why is None and not past and differs and all(_is_setting(one, is_search) for one in differs):
+                why = _WHY_ANOTHER[is_search]
             yield why or self._why_absent(request.place, past, is_stored=is_stored)
         else:
             yield _WHY_MISSED[found.reason]
@@ -293,15 +297,30 @@ class Explainer:
         return None
 
     def _differs(self, request: Request, form: NormalForm) -> tuple[str, ...]:
-        """The paths in which the form differs from the most similar one of those that were stored lately."""
+        """The paths in which the form differs from the most similar one of those that were stored lately.
+
+        The same question to a model with other settings is more similar than any other question.
+        """
         own = dict(_leaves(form.plain_body()))
-        best: list[str] | None = None
+        best: list[str] = []
+        least = (True, 0)
         for stored in self._history.forms():
             is_like = stored.place.namespace == request.place.namespace and stored.kind == request.kind
             paths = _differences(own, stored) if is_like else None
-            if paths and (best is None or len(paths) < len(best)):
-                best = paths
-        return tuple((best or [])[:_MOST_DIFFERENCES])
+            if paths:
+                distance = any(map(_is_content, paths)), len(paths)
+                if not best or distance < least:
+                    best, least = paths, distance
+        return tuple(best[:_MOST_DIFFERENCES])
+
+
+def _is_content(path: str) -> bool:
+    """Whether it is in what is asked, and not in who is asked, or how."""
+    return _TOP.split(path, maxsplit=1)[0] in _CONTENT
+
+
+def _is_setting(path: str, is_search: bool) -> bool:
+    return path.startswith("model.") if is_search else not _is_content(path)
 
 
 def _differences(own: Mapping[str, Any], stored: StoredForm) -> list[str] | None:

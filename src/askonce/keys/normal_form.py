@@ -134,7 +134,9 @@ def encode(body: Any) -> bytes:
     """The bytes of plain data in normal form (JSON with sorted keys)."""
     try:
         return _encoder.encode(body)
-    except (TypeError, ValueError, OverflowError, UnicodeError) as error:
+    except UnicodeError as error:
+        raise Uncacheable("a text is not valid Unicode (not UTF-8?)") from error
+    except (TypeError, ValueError, OverflowError) as error:
         raise Uncacheable(f"not plain data: {type(error).__name__}") from error
 
 

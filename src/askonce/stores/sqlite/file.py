@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -131,8 +132,8 @@ def check_creatable(path: Path) -> None:
     import tempfile  # here: few look
 
     try:
-        with tempfile.TemporaryFile(dir=nearest_folder(path)):
-            pass
+        with tempfile.TemporaryFile(dir=nearest_folder(path)), contextlib.suppress(FileNotFoundError):
+            path.stat()
     except OSError as error:
         raise _not_created(path, error) from error
 
@@ -143,7 +144,8 @@ def nearest_folder(path: Path) -> Path:
 
 
 def _not_created(path: Path, error: OSError) -> ConfigError | StoreUnavailable:
-    if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) or error.errno == errno.EROFS:
+    kinds = PermissionError | NotADirectoryError | FileExistsError
+    if isinstance(error, kinds) or error.errno in (errno.EROFS, errno.ELOOP, errno.ENAMETOOLONG):
         return ConfigError(f"cannot create {path}: {error.strerror}; use a file in a writable folder")
     return StoreUnavailable(f"cannot create {path}: {error.strerror}")
 
