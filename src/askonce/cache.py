@@ -192,6 +192,8 @@ class Cache:
         deleted = self.store.delete_tag(namespace, tag)
         if names_a_document(tag):  # who has found it meanwhile is to know
             self.engine.deleting(namespace, tag)
+        else:
+            self.engine.forget()
         return deleted
 
     async def ainvalidate(self, tag: str) -> int:
@@ -202,6 +204,8 @@ class Cache:
         deleted = await self.store.adelete_tag(namespace, tag)
         if names_a_document(tag):
             await self.engine.adeleting(namespace, tag)
+        else:
+            self.engine.forget()
         return deleted
 
     def clear(self) -> None:
@@ -213,6 +217,7 @@ class Cache:
         namespace = self.engine.namespace_in_effect()
         self.engine.deleting(namespace)
         self.store.clear(namespace)
+        self.engine.deleting(namespace)  # who has found something meanwhile is to know
         self.engine.forget_all_questions(namespace)
 
     async def aclear(self) -> None:
@@ -220,6 +225,7 @@ class Cache:
         namespace = self.engine.namespace_in_effect()
         await self.engine.adeleting(namespace)
         await self.store.aclear(namespace)
+        await self.engine.adeleting(namespace)
         self.engine.forget_all_questions(namespace)
 
     def erase(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection
 
 import msgspec
@@ -26,6 +27,8 @@ from askonce.stores.circuit_breaker import StoreDown
 from askonce.stores.fork import reset_after_fork
 
 _PAGE = 1000
+_MOST_OWN = 100
+"""Older ones are taken for another process's."""
 _MOST_SKEW_SECONDS = 60.0
 """Of the clocks of two machines."""
 _NEVER_REACHED = 2**53
@@ -79,7 +82,7 @@ class SharedDeletions:
         self._position: int | None = None
         self._known_from, self._known_since = 0, float("inf")  # the log, and on the monotonic clock
         self._erased: set[bytes] = set()
-        self._own: set[bytes] = set()  # events of this process, until they are read
+        self._own: deque[bytes] = deque(maxlen=_MOST_OWN)  # events of this process, which several threads may read
         self._on_erasure = erased
         self._began: float | None = clock()
         self.after_fork()
@@ -93,10 +96,7 @@ class SharedDeletions:
         now = self._clock()
         self._history.deleted(Deletion(namespace, now, tag))
         event = self._journal.write(DeletionEvent(namespace, now, tag))
-        with self._lock:
-            if len(self._own) >= _PAGE:  # they are taken for another process's then
-                self._own.clear()
-            self._own.add(event)
+        self._own.append(event)
         return event
 
     def erasure(self, erased: Collection[bytes]) -> bytes:
@@ -106,8 +106,10 @@ class SharedDeletions:
             erased: digests of names that are erased from totals.
         """
         now = self._clock()
-        self._history.deleted(Deletion(self._namespace, now, within=True))
-        return self._journal.write(DeletionEvent(self._namespace, now, None, True, tuple(erased)))
+        self._history.deleted(Deletion(self._namespace, now, within=True, names=tuple(erased)))
+        event = self._journal.write(DeletionEvent(self._namespace, now, None, True, tuple(erased)))
+        self._own.append(event)
+        return event
 
     async def erased(self, driver: SyncDriver) -> Collection[bytes]:
         """Read the digests of names that were erased since this was called last, or since this process began."""
@@ -201,14 +203,13 @@ class SharedDeletions:
 
     def _take_event(self, event: bytes) -> None:
         if event in self._own:  # it is recorded as of when it was, and concerns nothing that was found since
-            self._own.discard(event)
             return
         try:
             one = self._journal.read(event, DeletionEvent)
         except CodecError:
             self._unknown()
         else:
-            self._history.deleted(Deletion(one.namespace, one.at, one.tag, within=one.within))
+            self._history.deleted(Deletion(one.namespace, one.at, one.tag, within=one.within, names=one.erased))
             self._erased.update(one.erased)
             if one.within:
                 self._on_erasure()

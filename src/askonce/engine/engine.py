@@ -158,6 +158,7 @@ class CacheEngine:
             cache_if=settings.cache_if,
             deletions=self._deletions,
             was_deleted=self.history.was_deleted,
+            was_document_deleted=self.history.was_document_deleted,
             clock=clock,
         )
         self._audits = Audits(self.corpora, events, self.forget, clock)
@@ -691,16 +692,16 @@ class CacheEngine:
         """See `Cache.erase`."""
         from askonce.engine.erasure import erase_from, erased_names
 
-        erasure = self._deletions.erasure(erased_names(target))
-        self.store.log_append(self._deletions.log, erasure)
+        names = erased_names(target)
+        self.store.log_append(self._deletions.log, self._deletions.erasure(names))
         self.flush(10.0)  # or it would be written afterwards
         self.forget()
         if self.totals_writer is not None:
-            self.totals_writer.forget(erased_names(target))
+            self.totals_writer.forget(names)
         report = erase_from(self.store, self.codec, self.namespace, target, self.settings.access_log, progress)
         if self._deletions.log in report.logs or report.total:
             # who has not read it yet, or has read an entry since, is to know
-            self.store.log_append(self._deletions.log, erasure)
+            self.store.log_append(self._deletions.log, self._deletions.erasure(names))
         self.flush(10.0)
         return report
 

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -59,6 +59,7 @@ class RequestFlow:
         cache_if: the application's predicate on answers; ``None`` for none.
         deletions: those of all processes.
         was_deleted: whether an entry of a place, with some tags, would have been deleted since a moment.
+        was_document_deleted: the same of a document that an answer was made from.
         clock: seconds since the epoch.
     """
 
@@ -77,6 +78,7 @@ class RequestFlow:
         cache_if: Callable[[Any], object] | None,
         deletions: SharedDeletions,
         was_deleted: Callable[[Place, Container[str], float], bool],
+        was_document_deleted: Callable[[Place, Collection[str], float], bool],
         clock: Clock,
     ) -> None:
         self.lookup, self.claims, self.storage, self.events, self.semantic = (
@@ -89,6 +91,7 @@ class RequestFlow:
         self._freshness, self._chunks = freshness, chunks
         self._cache_empty, self._cache_truncated, self._cache_if = cache_empty, cache_truncated, cache_if
         self.deletions, self._was_deleted = deletions, was_deleted
+        self._was_document_deleted = was_document_deleted
         self._reported: set[tuple[str | None, NotStoredReason]] = set()
         self._clock = clock
 
@@ -488,7 +491,7 @@ class RequestFlow:
             return True
         # What was made from a document falls with it, also what is made only after that.
         moments = request.made_from.found.moments if request.made_from is not None else ()
-        return any(self._was_deleted(request.place, tags_of(ids), moment) for ids, moment in moments)
+        return any(self._was_document_deleted(request.place, tags_of(ids), moment) for ids, moment in moments)
 
     async def _look_back(self, driver: SyncDriver, request: Request) -> None:
         """Know what was deleted since a request's documents were found."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from typing import Literal
 
 import msgspec
@@ -14,7 +14,10 @@ from askonce.engine.events import CacheEvent
 from askonce.entries.entry import EntryKind, Place
 from askonce.keys.normal_form import NormalForm
 from askonce.stores.fork import reset_after_fork
+from askonce.totals.buckets import name_digest
 
+_UNDER_WAY_SECONDS = 600.0
+_MOST_TAGS, _MOST_OF_ALL = 10_000, 100
 _MOST_PLACES, _MOST_DELETIONS, _MOST_FORMS = 10_000, 1_000, 20
 
 
@@ -66,6 +69,7 @@ class Deletion(msgspec.Struct, frozen=True):
         tag: by which they were found; ``None``: not by a tag.
         key: of the one entry; ``None``: not one.
         within: of the namespaces within that one, too; which of their entries is not known.
+        names: of an erasure, the digests of the names that were erased, if it was of a tag, a source or a tenant.
         moment: when, on the monotonic clock.
     """
 
@@ -74,6 +78,7 @@ class Deletion(msgspec.Struct, frozen=True):
     tag: str | None = None
     key: bytes | None = None
     within: bool = False
+    names: tuple[bytes, ...] = ()
     moment: float = msgspec.field(default_factory=time.monotonic)
 
     def concerns(self, place: Place, tags: Container[str]) -> bool:
@@ -83,6 +88,11 @@ class Deletion(msgspec.Struct, frozen=True):
             return False
         return self.key == place.key if self.key is not None else self.tag is None or self.tag in tags
 
+    def may_be_of(self, place: Place, tags: Collection[str]) -> bool:
+        """Whether an erasure may have been of one of these tags, of the tenant of a place, or of a text."""
+        is_of_tenant = "/" in place.namespace
+        return not self.names or is_of_tenant or any(name_digest("tag", tag) in self.names for tag in tags)
+
 
 class RequestHistory:
     """Remembers the newest outcomes of each place, in bounded memory. Thread-safe."""
@@ -90,6 +100,9 @@ class RequestHistory:
     def __init__(self) -> None:
         self._places: OrderedDict[bytes, list[PastOutcome]] = OrderedDict()
         self._deletions: deque[Deletion] = deque(maxlen=_MOST_DELETIONS)
+        self._by_tag: OrderedDict[tuple[str, str], float] = OrderedDict()  # the newest of each
+        self._older_tags_at = float("-inf")
+        self._of_all: deque[Deletion] = deque(maxlen=_MOST_OF_ALL)
         self._evicted_at: OrderedDict[str, float] = OrderedDict()
         self._forms: deque[StoredForm] = deque(maxlen=_MOST_FORMS)
         self.after_fork()
@@ -131,6 +144,14 @@ class RequestHistory:
         """This process deleted entries."""
         with self._lock:
             self._deletions.append(deletion)
+            if deletion.tag is not None:
+                name = deletion.namespace, deletion.tag
+                self._by_tag.pop(name, None)
+                self._by_tag[name] = deletion.moment
+                if len(self._by_tag) > _MOST_TAGS:
+                    _, self._older_tags_at = self._by_tag.popitem(last=False)
+            elif deletion.key is None:
+                self._of_all.append(deletion)
 
     def of(self, place: Place) -> list[PastOutcome]:
         """The newest miss, the newest that was stored and the newest that was not, oldest first."""
@@ -155,6 +176,25 @@ class RequestHistory:
                 if one.concerns(place, tags):
                     return True
             return len(self._deletions) == _MOST_DELETIONS  # older ones are forgotten
+
+    def was_document_deleted(self, place: Place, tags: Collection[str], since: float) -> bool:
+        """Whether a document with these tags was deleted since it was found, at a moment of the monotonic clock.
+
+        By a tag of its own that is so whenever it was. What may concern all of a namespace (`clear`, an erasure of
+        a text) counts for a while only, as long as answers that it concerns may be under way: a text that is found
+        once, when a program starts, is of use after that.
+        """
+        if not self._deletions:
+            return False
+        lately = time.monotonic() - _UNDER_WAY_SECONDS
+        with self._lock:
+            by_tag = (self._by_tag.get((place.namespace, tag), float("-inf")) for tag in tags)
+            if any(moment >= since for moment in by_tag) or self._older_tags_at >= max(since, lately):
+                return True
+            return any(
+                one.moment >= max(since, lately) and one.concerns(place, tags) and one.may_be_of(place, tags)
+                for one in self._of_all
+            )
 
     def evicted_since(self, namespace: str, at: float) -> bool:
         """Whether entries of a namespace were evicted for an answer of this process since then."""

@@ -75,10 +75,6 @@ class RetrievalContext:
             if self._answered and not self.is_run:
                 self._documents.clear()
             self._answered = False
-            if not self.is_run:  # of a text, what was found last counts
-                texts = {one.text for one in documents}
-                for name in [name for name, (one, _) in self._documents.items() if one.text in texts]:
-                    del self._documents[name]
             for one in documents:
                 name = store, one.corpus, one.ids or (one.text,)
                 self._documents.pop(name, None)  # of one document, what was found last counts

@@ -225,6 +225,25 @@ async def test_of_many_answers_each_has_its_own_sources(call: Callable[[Desk], A
     assert fresh == ["plum"]
 
 
+@pytest.mark.parametrize("later", [0, 1])
+def test_one_text_of_two_documents_falls_with_each_of_them(desk: Desk, later: int) -> None:
+    """They were found one after the other, by plain code; neither has changed."""
+    corpus = Corpus(desk.corpus.cache, name="another")
+    store = watch(InMemoryVectorStore(Words()), corpus)
+    store.add_documents([Document("leave of all", id="copy")])
+    other = CachedRetriever(store.as_retriever(search_kwargs={"k": 1}), corpus=corpus)
+
+    def answer() -> Any:
+        found = [one.invoke("leave")[0].page_content for one in (desk.retriever, other)]
+        return desk.answer(found)
+
+    apart(answer)
+    assert sorted(sources(apart(answer))) == ["copy", "leave"]
+    desk.corpus.cache.invalidate("doc:" + ["leave", "copy"][later])
+    anew = apart(desk.answer, ["leave of all", "leave of all"])
+    assert "askonce" not in anew.response_metadata
+
+
 def test_tenants_share_no_sources(desk: Desk) -> None:
     def in_namespace(tenant: str, call: Callable[..., Any], given: str) -> Any:
         with cache_options(namespace=tenant):

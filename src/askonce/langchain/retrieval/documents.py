@@ -13,8 +13,7 @@ from askonce.retrieval.cached_retrieval import NotPlain
 from askonce.retrieval.encoded import EncodedDocument
 
 _ID_KEYS = ("id", "doc_id", "_id", "pk")
-_MARKS = {"_id": "_collection_name"}
-"""Where a store leaves a document's own id in its metadata, and what else it leaves there: langchain-qdrant."""
+"""Where stores and applications leave a document's id in its metadata."""
 
 
 class _StoredDocument(msgspec.Struct, array_like=True, frozen=True):
@@ -59,19 +58,20 @@ def ids_of(documents: Sequence[Document]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one for document in documents for one in _ids(document)))
 
 
-def has_own_id(document: Document, primary_field: object = None) -> bool:
-    """Whether a document shows the id under which its store would delete it.
+def id_field(store: object) -> str | None:
+    """Where in the metadata a vector store leaves the id under which it would delete a document.
 
-    Args:
-        document: which.
-        primary_field: the name of the store's primary field, if it has one.
+    Another store's documents may have been copied with their metadata, so that it says nothing elsewhere.
     """
-    if document.id:
-        return True
-    metadata = document.metadata
-    if primary_field in _ID_KEYS and primary_field in metadata:
-        return True
-    return any(key in metadata and mark in metadata for key, mark in _MARKS.items())
+    if any(base.__module__.partition(".")[0] == "langchain_qdrant" for base in type(store).__mro__):
+        return "_id"
+    field = getattr(store, "_primary_field", None)  # Milvus
+    return field if field in _ID_KEYS else None
+
+
+def has_own_id(document: Document, field: str | None) -> bool:
+    """Whether a document shows the id under which its store would delete it; ``field``: of `id_field`."""
+    return bool(document.id) or field in document.metadata
 
 
 def _ids(document: Document) -> list[str]:

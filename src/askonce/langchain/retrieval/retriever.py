@@ -19,7 +19,7 @@ from askonce.errors import ConfigError
 from askonce.keys.counters import record_counters
 from askonce.keys.normal_form import NormalForm, Uncacheable, plain, question, request_form
 from askonce.langchain.instead import instead_of
-from askonce.langchain.retrieval.documents import encoded, has_own_id, ids_of, unpack
+from askonce.langchain.retrieval.documents import encoded, has_own_id, id_field, ids_of, unpack
 from askonce.langchain.retrieval.identity import Identity, depends_on_time
 from askonce.langchain.retrieval.nearness import Nearness, returns_all_it_weighs
 from askonce.langchain.retrieval.readers import RunReaders
@@ -257,7 +257,7 @@ class _Retrieval(CachedRetrieval[BaseRetriever, Document]):
         nearest = self._owner.nearest
         if nearest is None:
             nearest = returns_all_it_weighs(self.retriever, self._arguments)
-        field = getattr(getattr(self.retriever, "vectorstore", None), "_primary_field", None)  # Milvus
+        field = id_field(getattr(self.retriever, "vectorstore", None))
         return not nearest or not all(has_own_id(one, field) for one in documents)
 
 
