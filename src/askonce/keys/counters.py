@@ -33,7 +33,7 @@ from askonce.keys.normal_form import encode
 from askonce.keys.own.bytecode import ANY
 from askonce.keys.own.changes import is_computed_by_own_code
 from askonce.keys.own.modules import is_installed
-from askonce.keys.own.state import Observations, collected, observed_in, reference_to
+from askonce.keys.own.state import MOST_PARTS, Observations, collected, observed_in, reference_to
 from askonce.keys.snapshots import Items, Object, WrittenNumber, differ_in_numbers_alone, snapshot
 
 _ABSENT: Any = object()
@@ -314,7 +314,8 @@ class CallUnderWay:
         if own.counts or own.times > _MOST_TIMES or not 0 < _objects_in(own.left) <= _MOST_OBJECTS:
             return None
         value = _members(owner).get(name)
-        return observed_in(value, type(owner), ("", f".{name}"), observed_of(self._model()))
+        found = observed_in(value, type(owner), ("", f".{name}"), observed_of(self._model()))
+        return found if found is None or len(found.seen) <= MOST_PARTS else None
 
     def _add_items(self, seen: _Seen, owner: Any, name: str, before: _Held | None, now: Any) -> None:
         """Record the numbers in a map or a list that the code counts up."""

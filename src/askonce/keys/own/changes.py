@@ -128,6 +128,10 @@ class OwnChanges:
         """
         return any(one.grows and one.is_sure for one in self._at(place, path))
 
+    def is_stack(self, place: Any, path: Path) -> bool:
+        """Whether the code takes items from a list, too, to which it adds some: that is no log."""
+        return any(one.key == ANY and not (one.grows or one.fills) for one in self._at(place, path))
+
     def may_count(self, path: Path, pairs: Iterable[tuple[Any, Any]]) -> bool:
         """Whether `is_counter` may be true of an item of a map that stands there."""
         live = self._live().keys()

@@ -154,6 +154,8 @@ def _resolved(part: Any, changes: OwnChanges, place: Any = None) -> Any:
         return NOTHING if changes.is_counter(place, part.path) else _resolved(part.value, changes, place)
     if isinstance(part, Held):
         changed = changes.is_surely_changed(place, part.path)
+        if changed and part.is_list and changes.is_stack(place, part.path):
+            changed = False
         return _resolved(part.less if changed else part.now, changes, place)
     if isinstance(part, ContextVar):
         return f"ContextVar {part.name}"
@@ -326,7 +328,7 @@ class _CodeWalk:
         yield from self._annotations(function.__annotations__)
         for name, value in observe_definition(function).items():
             yield from self._variable(name, value, numbers=ALL, place=id(function))
-        if vars(function):
+        if observe(function):
             found = shown(function, "", UNLESS_CHANGED, within=True, place=FunctionType)
             yield _Variable("", self._numbered(found), FunctionType)
         names = names_in(code)

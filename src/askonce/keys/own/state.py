@@ -119,8 +119,14 @@ class _Left:
             return False
         if self.observed is None:
             return True
+        known = None if _looking_at.lefts else _looking_at.still
+        if known is not None and id(self) in known:
+            return known[id(self)]
         with self._looking() as found:
-            return all(_is_same(one.now(), one.content) for one in found)
+            is_still = all(_is_same(one.now(), one.content) for one in found)
+        if known is not None:
+            known[id(self)] = is_still
+        return is_still
 
     def record(self) -> None:
         """Record what a call has changed of what it holds."""
@@ -132,9 +138,7 @@ class _Left:
     @contextlib.contextmanager
     def _looking(self) -> Iterator[list[Observed]]:
         """What is in it, once: it may be a part of itself."""
-        looked_at: set[int] | None = getattr(_looking_at, "lefts", None)
-        if looked_at is None:
-            looked_at = _looking_at.lefts = set()
+        looked_at = _looking_at.lefts
         if self.observed is None or id(self) in looked_at:
             yield []
             return
@@ -168,10 +172,27 @@ _ARGUMENTS = 0x04 | 0x08
 _OFTEN = 2
 """So many calls that change what a call left make it something that is another after each call."""
 _MOST_LEFT = 100
-"""Of more names of one holder, objects that calls have made are compared by their identity alone."""
+"""Of more names of one holder, objects that calls have made are compared by their identity alone,"""
+MOST_PARTS = 1_000
+"""and so is an object, a list or a map that consists of more objects, lists and maps."""
 _CONTENT = (dict, tuple, frozenset)
 _marks: dict[tuple[int, bool], _Mark] = {}
-_looking_at = threading.local()
+
+
+class _Looking(threading.local):
+    """What is looked at now.
+
+    Attributes:
+        lefts: the ids of what a call left, within which another is looked at.
+        still: what was found of such, while nothing changes: many functions may use one variable.
+    """
+
+    def __init__(self) -> None:
+        self.lefts: set[int] = set()
+        self.still: dict[int, bool] | None = None
+
+
+_looking_at = _Looking()
 _value_readers: list[Callable[[Any, Any, Path], None]] = []
 
 
@@ -207,7 +228,11 @@ class Observations:
         """Whether all is as it was."""
         if any(variable.get(UNSET) is not value for variable, value in self.variables):
             return False
-        return all(_is_same(one.now(), one.content) for one in self.seen)
+        outer, _looking_at.still = _looking_at.still, {}
+        try:
+            return all(_is_same(one.now(), one.content) for one in self.seen)
+        finally:
+            _looking_at.still = outer
 
     def has_other_variables(self) -> bool:
         """Whether a context variable holds something else, as in another user's request."""
@@ -221,11 +246,13 @@ class Observations:
 
     def record(self) -> None:
         """Record, after a call, what the program has changed since this was read."""
+        recorded: set[int] = set()
         for one in self.seen:
             mark = _mark_of(one.holder, one.is_container)
             if mark is not None:
                 for name, left in [*mark.left.items()]:
-                    if _is_as_at_first(one.content, mark, name):  # else the application has changed it since
+                    if id(left) not in recorded and _is_as_at_first(one.content, mark, name):
+                        recorded.add(id(left))  # else the application has changed it since
                         left.record()
             now = one.now()
             if mark is not None and mark.known is not None and isinstance(now, dict):
@@ -255,17 +282,23 @@ class Observations:
             if name not in mark.left or (mark.left[name].is_emptied and _is_nothing(before)):
                 place, path = one.where(name)
                 grows = path is not None and self.changes.is_counter(place, path)
+                is_log = path is not None and grows and not self.changes.is_stack(place, path)
                 times = mark.added if before is _MISSING and mark.known is not None else [0]
-                new[name] = _Left(after, [_OFTEN] if grows and _is_number(after) else times, is_log=grows)
+                new[name] = _Left(after, [_OFTEN] if grows and _is_number(after) else times, is_log=is_log)
+        renewed = dict(new)
         for name in (changed.keys() & mark.left.keys()) - new.keys():
             left = mark.left[name]
             left.changes[0] += 1
+            if changed[name][0] is mark.first[name]:  # it was as the last call left it, and is as this one does
+                left.value, left.observed = changed[name][1], None
+                renewed[name] = left
             if not left.is_volatile() and self._is_counted(one, name, changed[name][1]):
                 left.changes[0] = _OFTEN
         mark = _marks[id(one.holder), one.is_container] = mark._replace(left=mark.left | new)
-        for name, left in new.items() if len(mark.left) <= _MOST_LEFT else ():
-            if _is_open(left.value, one.holder):
-                left.observed = self._observed_in(one, name, left.value)
+        for name, left in renewed.items() if len(mark.left) <= _MOST_LEFT else ():
+            if _is_open(left.value, one) and not left.is_volatile():
+                found = self._observed_in(one, name, left.value)
+                left.observed = found if found is None or len(found.seen) <= MOST_PARTS else None
         while len(_marks) > _MOST_MARKS:
             _marks.pop(next(iter(_marks)), None)
 
@@ -276,7 +309,7 @@ class Observations:
             return True
         if self.changes.is_counter(place, path):
             return True
-        return _is_open(value, one.holder) and self._observed_in(one, name, value) is None
+        return _is_open(value, one) and self._observed_in(one, name, value) is None
 
     def _observed_in(self, one: Observed, name: Any, value: Any) -> Observations | None:
         place, path = one.where(name)
@@ -436,7 +469,7 @@ def _is_of_a_package(cls: type) -> bool:
     return is_installed(cls.__module__) and cls.__name__ not in _WITHOUT_CODE
 
 
-_WITHOUT_CODE = frozenset({"SimpleNamespace", "Namespace", "function", "Template"})
+_WITHOUT_CODE = frozenset({"SimpleNamespace", "Namespace", "function", "Template", "_local"})
 
 
 def held_by(value: Any) -> dict[str, Any]:
@@ -525,9 +558,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _is_open(value: Any, holder: Any) -> bool:
+def _is_open(value: Any, one: Observed) -> bool:
     """Whether what is in it can be changed, and is read; of arrays and clients a digest alone is held."""
-    if isinstance(value, (frozenset, FunctionType, type)) or isinstance(holder, FunctionType):
+    is_definition = one.is_container and isinstance(one.holder, FunctionType)
+    if isinstance(value, (frozenset, FunctionType, type)) or is_definition:
         return False
     return value is not _MISSING and not isinstance(value, _SCALARS)
 

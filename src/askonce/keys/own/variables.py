@@ -108,11 +108,13 @@ class Held(NamedTuple):
         now: what it says.
         less: what it says without what was added since it was first seen.
         path: where it stands.
+        is_list: it is a list, or a deque.
     """
 
     now: Any
     less: Any
     path: Path
+    is_list: bool
 
 
 class Plain(list[Any]):
@@ -388,7 +390,7 @@ def _items(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
         less = _less_what_was_added(value, found, first)
         if less is found:  # it was emptied or filled anew: what comes from here on is added to that
             _first_held[key] = value, found
-        return Held(found, less, budget.path)
+        return Held(found, less, budget.path, isinstance(value, _LISTS))
     while len(_first_held) > _MOST_HELD:
         _first_held.pop(next(iter(_first_held)), None)
     return found
