@@ -234,7 +234,7 @@ recent: list[str] = []
 
 class Remembering(Answering):
     def tone(self) -> str:
-        recent.append("asked")
+        recent.append("called")
         if len(recent) > 2:
             recent.pop(0)
         return "kind"
