@@ -286,12 +286,10 @@ def test_a_counter_costs_nothing_where_several_threads_call(cache: Cache) -> Non
     barrier = threading.Barrier(4)
 
     class Counted(Chat):
-        calls: int = 0
         _calls: int = PrivateAttr(default=0)
         _made: Any = PrivateAttr(default=None)
 
         def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
-            self.calls += 1
             self._calls += 1
             self._made = self._made or httpx.Client(base_url="http://one")
             barrier.wait()
