@@ -157,8 +157,7 @@ class CacheEngine:
             cache_truncated=settings.cache_truncated,
             cache_if=settings.cache_if,
             deletions=self._deletions,
-            was_deleted=self.history.was_deleted,
-            was_document_deleted=self.history.was_document_deleted,
+            history=self.history,
             clock=clock,
         )
         self._audits = Audits(self.corpora, events, self.forget, clock)

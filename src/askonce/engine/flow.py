@@ -10,7 +10,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Collection, Container, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -21,6 +21,7 @@ from askonce.concurrency.drivers import SyncDriver
 from askonce.concurrency.flight import Flight
 from askonce.engine.deletions import SharedDeletions
 from askonce.engine.events import CacheEvent, EventQueue
+from askonce.engine.history import RequestHistory
 from askonce.engine.lookup import Lookup
 from askonce.engine.request import Leader, Request
 from askonce.engine.vector_lengths import odd_lengths
@@ -58,8 +59,7 @@ class RequestFlow:
         cache_truncated: truncated answers, too.
         cache_if: the application's predicate on answers; ``None`` for none.
         deletions: those of all processes.
-        was_deleted: whether an entry of a place, with some tags, would have been deleted since a moment.
-        was_document_deleted: the same of a document that an answer was made from.
+        history: knows what was deleted meanwhile.
         clock: seconds since the epoch.
     """
 
@@ -77,8 +77,7 @@ class RequestFlow:
         cache_truncated: bool,
         cache_if: Callable[[Any], object] | None,
         deletions: SharedDeletions,
-        was_deleted: Callable[[Place, Container[str], float], bool],
-        was_document_deleted: Callable[[Place, Collection[str], float], bool],
+        history: RequestHistory,
         clock: Clock,
     ) -> None:
         self.lookup, self.claims, self.storage, self.events, self.semantic = (
@@ -90,8 +89,7 @@ class RequestFlow:
         )
         self._freshness, self._chunks = freshness, chunks
         self._cache_empty, self._cache_truncated, self._cache_if = cache_empty, cache_truncated, cache_if
-        self.deletions, self._was_deleted = deletions, was_deleted
-        self._was_document_deleted = was_document_deleted
+        self.deletions, self._history = deletions, history
         self._reported: set[tuple[str | None, NotStoredReason]] = set()
         self._clock = clock
 
@@ -368,7 +366,7 @@ class RequestFlow:
         deleted = [
             request
             for request, entry in zip(storable, entries, strict=True)
-            if self._was_deleted(request.place, entry.tags, began)
+            if self._history.was_deleted(request.place, entry.tags, began)
         ]
         await self._delete(driver, deleted)
 
@@ -487,11 +485,13 @@ class RequestFlow:
     def _is_deleted(self, request: Request, answer: Answer, entry: Entry, since: float) -> bool:
         """Whether entries like an answer, or like a part of it that is stored apart, were deleted meanwhile."""
         tags = {*entry.tags, *tags_of(one for part in answer.slices for one in part.ids)}
-        if self._was_deleted(request.place, tags, since):
+        if self._history.was_deleted(request.place, tags, since):
             return True
         # What was made from a document falls with it, also what is made only after that.
         moments = request.made_from.found.moments if request.made_from is not None else ()
-        return any(self._was_document_deleted(request.place, tags_of(ids), moment) for ids, moment in moments)
+        return any(
+            self._history.was_document_deleted(request.place, tags_of(ids), moment) for ids, moment in moments
+        )
 
     async def _look_back(self, driver: SyncDriver, request: Request) -> None:
         """Know what was deleted since a request's documents were found."""
