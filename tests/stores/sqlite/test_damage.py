@@ -219,7 +219,7 @@ def test_one_line_says_why_a_file_that_became_unusable_is_not_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "cache.db"
-    with Cache(f"sqlite:///{path}", timeout_seconds=5) as cache:
+    with Cache(f"sqlite:///{path}", timeout_seconds=5, totals=False) as cache:
         send(cache, 1)
         cache.store.close()
         of_a_newer_format(path)
