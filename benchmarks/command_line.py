@@ -124,7 +124,7 @@ def transfer(source: str, target: str, namespace: str) -> None:
         stderr=subprocess.DEVNULL,
     )
     subprocess.run(
-        [*program, "import", "-", "--store", target, *of_namespace],
+        [*program, "import", "-", "--store", target],
         stdin=export.stdout,
         stderr=subprocess.DEVNULL,
         check=True,
