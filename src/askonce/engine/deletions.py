@@ -27,7 +27,7 @@ from askonce.stores.circuit_breaker import StoreDown
 from askonce.stores.fork import reset_after_fork
 
 _PAGE = 1000
-_MOST_OWN = 100
+_MOST_OWN = 1000
 """Older ones are taken for another process's."""
 _MOST_SKEW_SECONDS = 60.0
 """Of the clocks of two machines."""

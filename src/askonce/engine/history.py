@@ -88,10 +88,13 @@ class Deletion(msgspec.Struct, frozen=True):
             return False
         return self.key == place.key if self.key is not None else self.tag is None or self.tag in tags
 
-    def may_be_of(self, place: Place, tags: Collection[str]) -> bool:
-        """Whether an erasure may have been of one of these tags, of the tenant of a place, or of a text."""
-        is_of_tenant = "/" in place.namespace
-        return not self.names or is_of_tenant or any(name_digest("tag", tag) in self.names for tag in tags)
+    def names_one_of(self, tags: Collection[str]) -> bool:
+        """Whether it is an erasure of one of these tags."""
+        return bool(self.names) and any(name_digest("tag", tag) in self.names for tag in tags)
+
+    def may_be_of(self, place: Place) -> bool:
+        """Whether it may be of all, of a text, or of the tenant of a place."""
+        return not self.names or "/" in place.namespace
 
 
 class RequestHistory:
@@ -192,8 +195,9 @@ class RequestHistory:
             if any(moment >= since for moment in by_tag) or self._older_tags_at >= max(since, lately):
                 return True
             return any(
-                one.moment >= max(since, lately) and one.concerns(place, tags) and one.may_be_of(place, tags)
+                one.names_one_of(tags) or (one.moment >= lately and one.may_be_of(place))
                 for one in self._of_all
+                if one.moment >= since and one.concerns(place, tags)
             )
 
     def evicted_since(self, namespace: str, at: float) -> bool:
