@@ -93,11 +93,7 @@ class SharedDeletions:
 
     def event(self, namespace: str, tag: str | None = None) -> bytes:
         """Record a deletion that this process is about to do; returns what is to be appended to the log before."""
-        now = self._clock()
-        self._history.deleted(Deletion(namespace, now, tag))
-        event = self._journal.write(DeletionEvent(namespace, now, tag))
-        self._own.append(event)
-        return event
+        return self._recorded(Deletion(namespace, self._clock(), tag))
 
     def erasure(self, erased: Collection[bytes]) -> bytes:
         """`event` of an erasure, which may concern all entries.
@@ -105,9 +101,11 @@ class SharedDeletions:
         Args:
             erased: digests of names that are erased from totals.
         """
-        now = self._clock()
-        self._history.deleted(Deletion(self._namespace, now, within=True, names=tuple(erased)))
-        event = self._journal.write(DeletionEvent(self._namespace, now, None, True, tuple(erased)))
+        return self._recorded(Deletion(self._namespace, self._clock(), within=True, names=tuple(erased)))
+
+    def _recorded(self, one: Deletion) -> bytes:
+        self._history.deleted(one)
+        event = self._journal.write(DeletionEvent(one.namespace, one.at, one.tag, one.within, one.names))
         self._own.append(event)
         return event
 

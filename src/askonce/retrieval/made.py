@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from askonce.keys.counters import record_counters
 from askonce.retrieval.held import attributes_of, found_within
 from askonce.retrieval.parts import own_bases
 
@@ -28,8 +29,8 @@ class MadeInSearches:
         return any(one is part for one in self._objects)
 
     @contextmanager
-    def during(self, retriever: Any) -> Iterator[None]:
-        """A search by a retriever."""
+    def during(self, retriever: Any, models: Iterable[Any] = ()) -> Iterator[None]:
+        """A search by a retriever, after which what its models have counted in it is no setting either."""
         before = [(part, _there(part)) for part in found_within(retriever, _is_own)] if self._has_own else []
         self._has_own = bool(before)
         try:
@@ -39,6 +40,8 @@ class MadeInSearches:
                 now = attributes_of(part)
                 made = (now[name] for name in _there(part) - names)
                 self._objects.extend(one for one in made if one not in self)
+            for one in models:
+                record_counters(one)
 
 
 def _is_own(part: Any) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Unpack
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
@@ -16,7 +15,6 @@ import askonce.langchain.retrieval.runs  # noqa: F401  # so that answers know wh
 from askonce.cache import Cache
 from askonce.engine.settings import Settings
 from askonce.errors import ConfigError
-from askonce.keys.counters import record_counters
 from askonce.keys.normal_form import NormalForm, Uncacheable, plain, question, request_form
 from askonce.langchain.instead import instead_of
 from askonce.langchain.retrieval.documents import encoded, has_own_id, id_field, ids_of, unpack
@@ -219,27 +217,17 @@ class _Retrieval(CachedRetrieval[BaseRetriever, Document]):
 
     def search(self) -> list[Document]:
         config: RunnableConfig = {"callbacks": self._run.get_child()}
-        with self._counted():
+        with self._owner._made.during(self.retriever, self._embeddings):
             found = self.retriever.invoke(self._query, config, **self._arguments)
         self.near = Nearness(self.corpus, self.retriever, self._arguments).of(self._query, found)
         return found
 
     async def asearch(self) -> list[Document]:
         config: RunnableConfig = {"callbacks": self._run.get_child()}
-        with self._counted():
+        with self._owner._made.during(self.retriever, self._embeddings):
             found = await self.retriever.ainvoke(self._query, config, **self._arguments)
         self.near = await Nearness(self.corpus, self.retriever, self._arguments).aof(self._query, found)
         return found
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        """A search, after which what embeddings have counted and own parts have made in it is no setting."""
-        try:
-            with self._owner._made.during(self.retriever):
-                yield
-        finally:
-            for one in self._embeddings:
-                record_counters(one)
 
     def encode(self, document: Document) -> EncodedDocument:
         return encoded(document)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -19,7 +18,6 @@ from askonce.cache import Cache
 from askonce.engine.settings import Settings
 from askonce.entries.entry import Near
 from askonce.errors import ConfigError
-from askonce.keys.counters import record_counters
 from askonce.keys.normal_form import NormalForm, Uncacheable, plain, question, request_form, text
 from askonce.llama_index.embeddings import cached_embed_model
 from askonce.llama_index.models.twin import Twin
@@ -200,7 +198,7 @@ class _Retrieval(CachedRetrieval[BaseRetriever, NodeWithScore]):
         query, model = self._query()
         if model is not None:
             query.embedding = model.get_agg_embedding_from_queries(query.embedding_strs)
-        with self._counted():
+        with self._owner._made.during(self.retriever, self._models):
             found = self.retriever.retrieve(query)
         self.near = self._near(query, found)
         return found
@@ -209,20 +207,10 @@ class _Retrieval(CachedRetrieval[BaseRetriever, NodeWithScore]):
         query, model = self._query()
         if model is not None:
             query.embedding = await model.aget_agg_embedding_from_queries(query.embedding_strs)
-        with self._counted():
+        with self._owner._made.during(self.retriever, self._models):
             found = await self.retriever.aretrieve(query)
         self.near = self._near(query, found)
         return found
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        """A search, after which what models have counted and own parts have made in it is no setting."""
-        try:
-            with self._owner._made.during(self.retriever):
-                yield
-        finally:
-            for one in self._models:
-                record_counters(one)
 
     def _near(self, query: QueryBundle, found: list[NodeWithScore]) -> Near | None:
         """By the scores of a store that is known to give cosine similarities."""
