@@ -348,6 +348,12 @@ def test_whatever_a_part_raises_it_is_read_or_needs_a_name(what: str, make: Any,
     assert not refusal or (name is None and "name=" in refusal)
 
 
+@pytest.mark.parametrize("make", [Calling, lambda part: Extended(part).as_retriever()])
+def test_what_is_nested_deeply_is_refused_long_before_the_interpreters_limit(make: Any) -> None:
+    with pytest.raises(ConfigError, match=r"nested more than 50 deep.*name="):
+        cached(make(nested(60)), "memory://", corpus="one")
+
+
 class Lazy(BaseRetriever):
     """Makes its client when it is first needed."""
 

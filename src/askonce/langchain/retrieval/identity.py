@@ -82,6 +82,7 @@ _DERIVED = {
 _OF_TIME = frozenset({"TimeWeightedVectorStoreRetriever"})
 _STORES = (VectorStore, BaseStore)
 _MOST_PARTS = 1000
+_DEEPEST = 50  # at the interpreter's limit, finalizers of other objects would fail
 _NOT_CONTENT: Any = object()
 _SCALARS = (str, int, float, bytes, enum.Enum)
 
@@ -133,6 +134,8 @@ class Identity:
                 if self._in_store:  # what it holds knows it
                     return {"within": self._within.index(id(part))}
                 raise Uncacheable(f"a {_name(type(part))} that holds itself")
+            if len(self._within) >= _DEEPEST:
+                raise Uncacheable(f"its parts are nested more than {_DEEPEST} deep")
             self._within.append(id(part))
             try:
                 self.readers.add(part)
@@ -141,7 +144,7 @@ class Identity:
                 self._within.pop()
         except AskOnceError:
             raise
-        except Exception as error:  # Uncacheable, or whatever an object in it raises; RecursionError
+        except Exception as error:  # Uncacheable, or whatever an object in it raises
             if part in self._made:
                 return {"made": _name(type(part))}
             if isinstance(error, Uncacheable):
