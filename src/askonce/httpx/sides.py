@@ -24,6 +24,11 @@ def _replayed(hit: Hit) -> Iterator[Any]:
     yield hit
 
 
+def _has_ended(tape: list[Fetched], wire: WireRequest) -> bool:
+    """Whether a stream came to its end event; nothing came if its reader left before the head of the reply."""
+    return bool(tape) and tape[0].has_ended(wire)
+
+
 class SyncSide:
     """Every step is done before it returns.
 
@@ -95,7 +100,7 @@ class SyncSide:
                 stream.close()
 
         items: Any = self.engine.stream(
-            request, call_model, lambda: tape[0].packed(wire), _replayed, lambda: tape[0].has_ended(wire)
+            request, call_model, lambda: tape[0].packed(wire), _replayed, lambda: _has_ended(tape, wire)
         )
         first = next(items)
         if isinstance(first, Hit):
@@ -144,7 +149,7 @@ class AsyncSide(SyncSide):
             lambda: _AsyncChunks(fetch, tape),
             lambda: tape[0].packed(wire),
             _replayed,
-            lambda: tape[0].has_ended(wire),
+            lambda: _has_ended(tape, wire),
         )
         first = await _first(items)
         if isinstance(first, Hit):
