@@ -274,8 +274,9 @@ def test_help_names_every_option_and_its_variable() -> None:
     assert "--store" in printed and "ASKONCE_STORE" in printed
 
 
+@pytest.mark.parametrize("end", ["SIGTERM", "SIGHUP"])
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_sigterm_lets_a_stream_end(serve: Serve, workers: str) -> None:
+def test_its_end_lets_a_stream_end(serve: Serve, workers: str, end: str) -> None:
     go_on = threading.Event()
 
     with Upstream(lambda _: Scripted(Held(CHUNKS, go_on), 200, STREAM)) as upstream:
@@ -287,7 +288,7 @@ def test_sigterm_lets_a_stream_end(serve: Serve, workers: str) -> None:
         ):
             parts = reply.iter_raw()
             got = next(parts)
-            proxy.process.send_signal(signal.SIGTERM)
+            proxy.process.send_signal(getattr(signal, end))
             while True:  # until it takes no more connections
                 try:
                     socket.create_connection(("127.0.0.1", httpx2.URL(proxy.url).port), 5).close()
@@ -297,6 +298,19 @@ def test_sigterm_lets_a_stream_end(serve: Serve, workers: str) -> None:
             assert got + b"".join(parts) == b"".join(CHUNKS)
         assert proxy.process.wait(30) == 0, proxy.log.read_text()
         assert "Traceback" not in proxy.log.read_text()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_it_goes_on_without_its_terminal_under_nohup(serve: Serve, workers: str) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        proxy = serve("http://127.0.0.1:1", "--workers", workers)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    proxy.process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        proxy.process.wait(2)
+    assert httpx2.get(f"{proxy.url}/health", timeout=60).status_code == 200 and proxy.stop() == 0
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -24,11 +24,13 @@ from askonce.proxy.connection import ClientConnection
 
 logger = logging.getLogger("askonce")
 _VARIABLE = "ASKONCE_PROXY_SETTINGS"
+_HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
+"""None on Windows."""
 _MOST_OPEN_FILES = 2**17
 
 
 def serve(settings: ProxySettings, begun: Callable[[str], object]) -> None:
-    """Serve until the process is to stop (SIGINT, SIGTERM); what is being answered then is finished.
+    """Serve until the process is to stop (SIGINT, SIGTERM, SIGHUP); what is being answered then is finished.
 
     Args:
         settings: of the proxy.
@@ -53,6 +55,7 @@ def serve(settings: ProxySettings, begun: Callable[[str], object]) -> None:
     port = listener.getsockname()[1]
     # When all is finished, uvicorn raises the signal again, for the handler that was there before its own.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    _stop_on_hangup()
     begun(f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}")
     if settings.workers == 1:
         config = uvicorn.Config(app, **options)
@@ -82,7 +85,10 @@ class _Workers(Multiprocess):
         if "target" in inspect.signature(Multiprocess.__init__).parameters:
             older["target"] = uvicorn.Server(config).run
         listener.set_inheritable(True)
+        on_hangup = None if _HANGUP is None else signal.getsignal(_HANGUP)
         super().__init__(config, sockets=[listener], **older)
+        if _HANGUP is not None:
+            signal.signal(_HANGUP, on_hangup)  # the server's handler would start the workers anew
         self._listener = listener
 
     def terminate_all(self) -> None:
@@ -93,8 +99,15 @@ class _Workers(Multiprocess):
 
 def worker() -> ProxyApp:
     """The application of one of several processes."""
+    _stop_on_hangup()
     _log_no_breaks()
     return ProxyApp(msgspec.json.decode(os.environ[_VARIABLE], type=ProxySettings))
+
+
+def _stop_on_hangup() -> None:
+    """Have SIGHUP, which the end of a terminal sends, do what SIGTERM does, unless ``nohup`` ignores it."""
+    if _HANGUP is not None and signal.getsignal(_HANGUP) is not signal.SIG_IGN:
+        signal.signal(_HANGUP, lambda *_: signal.raise_signal(signal.SIGTERM))
 
 
 def _bound(host: str, port: int) -> socket.socket:
