@@ -356,11 +356,13 @@ async def test_a_stream_is_stored_whose_reader_leaves_at_its_end_event(
 async def test_who_waits_for_a_stream_goes_on_when_its_reader_is_cancelled_before_the_reply(
     package: Any, cache: Cache
 ) -> None:
-    came, whole = threading.Event(), events(delta(content="Hello."), delta("stop"))
+    came, over, whole = asyncio.Event(), threading.Event(), events(delta(content="Hello."), delta("stop"))
+    loop = asyncio.get_running_loop()
 
     def script(_: Received) -> Scripted:
         if len(upstream.received) == 1:
-            came.wait(60)
+            loop.call_soon_threadsafe(came.set)
+            over.wait(60)
         return Scripted(whole, 200, STREAM)
 
     with Upstream(script) as upstream:
@@ -369,8 +371,7 @@ async def test_who_waits_for_a_stream_goes_on_when_its_reader_is_cancelled_befor
         ) as client:
             url, body = f"{upstream.url}/v1/chat/completions", {**CHAT, "stream": True}
             first = asyncio.create_task(client.post(url, json=body))
-            while not upstream.received:
-                await asyncio.sleep(0.01)
+            await came.wait()
             second = asyncio.create_task(client.post(url, json=body))
             await asyncio.sleep(0.1)
             assert len(upstream.received) == 1
@@ -379,7 +380,7 @@ async def test_who_waits_for_a_stream_goes_on_when_its_reader_is_cancelled_befor
                 await first
             reply = await asyncio.wait_for(second, 4)  # an abandoned stream would hold it up for 5 seconds
             assert reply.content == b"".join(whole) and len(upstream.received) == 2
-            came.set()
+            over.set()
 
 
 # -- at once -------------------------------------------------------------------------------------------------------

@@ -7,19 +7,22 @@ import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from askonce import Cache
+from askonce.httpx import CachedTransport
 from askonce.proxy.reading import RequestReader
 from askonce.proxy.tape import Tape
 from askonce.storage.entries import EntryStorage
-from askonce.wire import replies
+from askonce.wire import embeddings, replies
 from askonce.wire.requests import WireRequest
 from tests.httpx.test_right_answers import CHAT
-from tests.httpx.upstream import STREAM, Scripted, Upstream, completion, delta, events
+from tests.httpx.upstream import STREAM, Received, Scripted, Upstream, completion, delta, events
 from tests.support.proxies import Proxy
 
 from .conftest import Serve
@@ -35,21 +38,25 @@ def long_stream(pieces: int) -> list[bytes]:
     return [*chunks, USAGE, done]
 
 
+Ran = dict[str, list[str]]
+
+
+def watch(ran: Ran, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+    """Note where a function runs."""
+    real: Callable[..., Any] = getattr(owner, name)
+
+    def watched(*arguments: Any, **named: Any) -> Any:
+        where = "loop" if threading.current_thread() is threading.main_thread() else "beside"
+        ran.setdefault(name, []).append(where)
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, watched)
+
+
 async def test_what_is_large_is_read_and_assembled_beside_the_event_loop(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    ran: dict[str, list[str]] = {}
-
-    def watch(owner: Any, name: str) -> None:
-        real: Callable[..., Any] = getattr(owner, name)
-
-        def watched(*arguments: Any, **named: Any) -> Any:
-            where = "loop" if threading.current_thread() is threading.main_thread() else "beside"
-            ran.setdefault(name, []).append(where)
-            return real(*arguments, **named)
-
-        monkeypatch.setattr(owner, name, watched)
-
+    ran: Ran = {}
     for owner, name in (
         (RequestReader, "read"),
         (WireRequest, "digest"),
@@ -58,7 +65,7 @@ async def test_what_is_large_is_read_and_assembled_beside_the_event_loop(
         (EntryStorage, "entry"),
         (EntryStorage, "record"),
     ):
-        watch(owner, name)
+        watch(ran, monkeypatch, owner, name)
     body = long_stream(5000)
     with Upstream(lambda _: Scripted(body, 200, STREAM)) as upstream:
         async with serving(upstream, tmp_path) as client:
@@ -90,6 +97,49 @@ async def test_what_is_large_is_read_and_assembled_beside_the_event_loop(
             assert {where for ones in ran.values() for where in ones} == {"loop"}
 
 
+def embedded(received: Received) -> Scripted:
+    texts = received.json["input"]
+    many = [texts] if isinstance(texts, str) else texts
+    data = [{"index": at, "embedding": [float(len(one)), *[0.5] * 999]} for at, one in enumerate(many)]
+    return Scripted([json.dumps({"object": "list", "data": data, "model": "e"}).encode()])
+
+
+@pytest.mark.parametrize("client", ["of the proxy", "with the transport"])
+async def test_many_embeddings_are_packed_and_assembled_beside_the_event_loop(
+    client: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ran: Ran = {}
+    for name in ("requests_to", "packed", "reply_of_hits", "reply_of_both"):
+        watch(ran, monkeypatch, embeddings, name)
+    with Upstream(embedded) as upstream, Cache("memory://", timeout_seconds=10) as cache:
+        cached: Any = (
+            serving(upstream, tmp_path, timeout_seconds=10)
+            if client == "of the proxy"
+            else httpx2.AsyncClient(
+                transport=CachedTransport(cache), base_url=upstream.url, headers=KEY, timeout=60
+            )
+        )
+        async with cached as http:
+
+            async def post(texts: Any) -> Any:
+                reply = await http.post("/v1/embeddings", json={"model": "e", "input": texts})
+                assert reply.status_code == 200
+                return [one["embedding"][0] for one in reply.json()["data"]]
+
+            many = [f"text {at}" for at in range(200)]
+            lengths = [len(one) for one in many]
+            assert await post(many) == await post(many) == lengths
+            assert await post([*many, "a"]) == [*lengths, 1] and len(upstream.received) == 2
+            assert ran.pop("requests_to") == ["beside"] * 3 and ran.pop("packed") == ["beside", "loop"]
+            assert ran == {"reply_of_hits": ["beside"], "reply_of_both": ["beside"]}
+            ran.clear()
+            assert await post("one") == await post("one") == [3]
+            assert {where for ones in ran.values() for where in ones} == {"loop"}
+            ran.clear()
+            assert await post(["the same"] * 200) == [8] * 200
+            assert ran["packed"] == ["beside"]
+
+
 def test_a_large_answer_is_stored_whose_client_leaves_when_it_has_all(serve: Serve) -> None:
     answer = completion()
     answer["choices"][0]["message"]["content"] = "word " * 2_000_000
@@ -114,6 +164,30 @@ def test_a_reply_that_is_too_large_is_passed_on_and_not_stored(serve: Serve, str
         assert posted(proxy.url, request).content == b"".join(sent) and len(upstream.received) == calls + 1
         log = proxy.log.read_text()
         assert "TooLarge: more than 300,000 bytes" in log
+
+
+@pytest.mark.parametrize("texts", ["long", ["long"] * 9, ["long", "text"]], ids=["one", "the same", "two"])
+def test_vectors_that_are_too_large_are_passed_on_and_not_stored(serve: Serve, texts: Any) -> None:
+    def script(received: Received) -> Scripted:
+        if received.json["input"] == ["small"]:
+            return Scripted([json.dumps({"data": [{"index": 0, "embedding": [1.0]}]}).encode()])
+        return Scripted(sent, tears=tears)
+
+    sent, tears = [json.dumps({"data": [{"index": 0, "embedding": [0.5] * 100_000}]}).encode()] * 3, False
+    with Upstream(script) as upstream:
+        proxy: Proxy = serve(upstream.url, "--max-body-bytes", "300000")
+
+        def post(given: Any) -> httpx2.Response:
+            return posted(proxy.url, {"model": "e", "input": given}, "/v1/embeddings")
+
+        for calls in (1, 2):
+            reply = post(texts)
+            assert reply.content == b"".join(sent) and len(upstream.received) == calls
+            assert reply.headers["cache-status"] == "askonce; fwd=miss"
+        assert post(["small"]).json()["data"] and post(["small", "long"]).content == b"".join(sent)
+        tears = True
+        with suppress(httpx2.RemoteProtocolError):  # or nothing was passed on by then
+            assert post(texts).status_code == 502
 
 
 def test_a_reply_that_is_too_large_is_not_held_in_memory(serve: Serve) -> None:

@@ -141,6 +141,29 @@ def test_a_hit_has_the_members_of_the_reply() -> None:
         assert [body["input"] for _, body in server.requests] == [["a", "b", "c"], ["new"], ["d"]]
 
 
+@pytest.mark.parametrize("more", [{}, {"output_dtype": "int8"}])
+@pytest.mark.parametrize("texts", ["a", ["a", "b"]])
+def test_a_hit_has_the_numbers_as_the_reply_wrote_them(more: dict[str, Any], texts: Any) -> None:
+    def replied(*_: Any) -> Reply:
+        return reply_of([[12, -5, 0.5, 1.0, 127]] * len(texts))
+
+    with Canned(replied) as server, Cache("memory://", timeout_seconds=10) as cache:
+        with httpx.Client(transport=CachedTransport(cache), base_url=server.url, headers=KEY, timeout=60) as client:
+            got = [client.post("/v1/embeddings", json={"model": "m", "input": texts, **more}) for _ in range(2)]
+        assert len(server.requests) == 1 and repr(got[1].json()["data"]) == repr(got[0].json()["data"])
+
+
+@pytest.mark.parametrize("indexes", [("0", "1"), ([], {}), (0, 0), (1, 2)])
+@pytest.mark.parametrize("texts", [["a"], ["a", "b"]])
+def test_a_reply_whose_vectors_cannot_be_told_apart_is_passed_on(indexes: Any, texts: list[str]) -> None:
+    data = [{"index": at, "embedding": [1.0]} for at in indexes]
+    with Canned(lambda *_: plain_json({"data": data})) as server, Cache("memory://", timeout_seconds=10) as cache:
+        with httpx.Client(transport=CachedTransport(cache), base_url=server.url, headers=KEY, timeout=60) as client:
+            for _ in range(2):
+                assert client.post("/v1/embeddings", json={"model": "m", "input": texts}).json()["data"] == data
+        assert len(server.requests) == 2
+
+
 def test_a_reply_with_a_number_that_no_store_holds_is_passed_on() -> None:
     huge = plain_json({"object": "list", "data": [{"index": 0, "embedding": [1.0]}], "model": "m", "id": 10**30})
     with Canned(lambda *_: huge) as server, Cache("memory://") as cache:

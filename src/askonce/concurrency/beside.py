@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextvars
 import time
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from askonce.stores.fork import reset_after_fork
 
 if TYPE_CHECKING:
+    import asyncio
     from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
@@ -91,3 +92,31 @@ async def beside(work: Callable[..., T], *arguments: Any) -> T:
 
     context = contextvars.copy_context()
     return await asyncio.get_running_loop().run_in_executor(_threads.pool(), lambda: context.run(work, *arguments))
+
+
+class Prepared(Generic[T]):
+    """The result of a function, which may be prepared beside the event loop, to be taken later."""
+
+    def __init__(self, work: Callable[..., T]) -> None:
+        self._work = work
+        self._task: asyncio.Task[T] | None = None
+
+    async def prepare(self, *arguments: Any) -> None:
+        """Do the work beside the event loop. An error is raised by `result`."""
+        import asyncio  # not where it is not used: with it, an import takes twice as long
+
+        self._task = asyncio.create_task(beside(self._work, *arguments))
+        await asyncio.wait((self._task,))
+
+    def result(self, *arguments: Any) -> T:
+        """What was prepared; if nothing was, the work is done now.
+
+        Raises:
+            Exception: what the work raised.
+        """
+        return self._task.result() if self._task and self._task.done() else self._work(*arguments)
+
+
+async def beside_if(is_large: bool, work: Callable[..., T], *arguments: Any) -> T:
+    """`beside` if the work is large, else here: the way to a thread takes longer than what is small."""
+    return await beside(work, *arguments) if is_large else work(*arguments)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from askonce.concurrency.beside import LARGE_BYTES
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit
 from askonce.httpx.fetched import Fetched, RefusedReply
@@ -47,7 +49,7 @@ class Exchange:
 
     async def _answer(self) -> httpx2.Response:
         side, wire = self._side, self._wire
-        cacheable = replies.request_to(side.engine, wire)
+        cacheable = await side.beside_if(wire.is_large, replies.request_to, side.engine, wire)
         if wire.directives.only_if_cached:
             found = [] if cacheable is None else await side.lookup_many([cacheable])
             return self._from_cache(found[0]) if found and isinstance(found[0], Hit) else self._nothing()
@@ -99,18 +101,19 @@ class Exchange:
 
     async def _embeddings(self) -> httpx2.Response:
         side, wire = self._side, self._wire
-        requests, texts = embeddings.requests_to(side.engine, wire), embeddings.texts_in(wire)
-        if requests is None or texts is None:
+        has_many = embeddings.has_many_texts(wire)
+        requests = await side.beside_if(has_many, embeddings.requests_to, side.engine, wire)
+        if requests is None:
             if wire.directives.only_if_cached:
                 return self._nothing()
             return self._fresh(await side.send(self._request), "bypass")
         if len(requests) == 1 and not wire.directives.only_if_cached:
-            return await self._one_embedding(*requests.values())
+            return await self._one_embedding(*requests.items())
         looked_up = await side.lookup_many(list(requests.values()), embeddings.length_of)
         found = dict(zip(requests, looked_up, strict=True))
         hits = {name: one for name, one in found.items() if isinstance(one, Hit)}
         if len(hits) == len(requests):
-            return self._vectors(hits)
+            return await self._vectors(hits)
         if wire.directives.only_if_cached:
             return self._nothing()
         try:
@@ -121,18 +124,28 @@ class Exchange:
             instead = embeddings.stale_instead(side.engine, requests, found, error)
             if instead is None:
                 raise
-            return self._vectors(instead)
+            return await self._vectors(instead)
 
-    async def _one_embedding(self, cacheable: Request) -> httpx2.Response:
+    async def _one_embedding(self, one: tuple[bytes, Request]) -> httpx2.Response:
         """A single text, or one that is given several times: others wait while it is embedded."""
+        name, cacheable = one
 
         def packed(fetched: Fetched) -> Answer | None:
-            return embeddings.packed_one(self._wire, fetched.headers, fetched.body())
+            answers = self._packed(embeddings.texts_in(self._wire) or [], fetched)
+            return answers[0] if answers else None
 
         got = await self._side.answer(cacheable, lambda: self._fetched(self._request), packed)
         if isinstance(got, Hit):
-            return self._vectors({embeddings.name_of((embeddings.texts_in(self._wire) or [""])[0]): got})
+            return await self._vectors({name: got})
         return self._fresh(got.response)
+
+    def _packed(self, texts: list[object], fetched: Fetched, hits: Collection[Hit] = ()) -> list[Answer] | None:
+        """See `embeddings.packed`; also ``None`` if the reply cannot be decoded."""
+        try:
+            body = fetched.body()
+        except Exception:
+            return None
+        return embeddings.packed(self._wire, texts, fetched.headers, body, hits)
 
     async def _missing(self, requests: dict[bytes, Request], hits: dict[bytes, Hit]) -> httpx2.Response:
         """Request the texts that are not stored; where some are, the reply is made of both."""
@@ -141,7 +154,7 @@ class Exchange:
         request = self._request if not hits else self._request_for(missing)
         began = time.monotonic()
         fetched = await self._fetched(request)
-        answers = embeddings.packed(wire, missing, fetched.headers, fetched.body(), hits.values())
+        answers = await self._side.beside_if(fetched.is_large, self._packed, missing, fetched, hits.values())
         if answers is None:
             whole = fetched if request is self._request else await self._fetched(self._request)
             return self._fresh(whole.response)
@@ -151,10 +164,11 @@ class Exchange:
         )
         if not hits:
             return self._fresh(fetched.response)
-        if embeddings.are_mixed_with(hits.values(), answers):
+        is_large = embeddings.bytes_of(hits.values(), answers) > LARGE_BYTES
+        body = await self._side.beside_if(is_large, embeddings.reply_of_both, wire, hits, made)
+        if body is None:
             self._side.engine.not_served((requests[name], hit) for name, hit in hits.items())
             return await self._missing(requests, {})
-        body = embeddings.reply_of_both(wire, texts, hits, made)
         return self._fresh(reply(self._request, 200, headers.lasting(fetched.headers), body))
 
     def _request_for(self, texts: list[object]) -> httpx2.Request:
@@ -166,9 +180,10 @@ class Exchange:
         )  # fmt: skip
         return made
 
-    def _vectors(self, hits: dict[bytes, Hit]) -> httpx2.Response:
+    async def _vectors(self, hits: dict[bytes, Hit]) -> httpx2.Response:
         oldest = embeddings.oldest_of(hits.values())
-        body = embeddings.reply_of_both(self._wire, embeddings.texts_in(self._wire) or [], hits, {})
+        is_large = embeddings.bytes_of(hits.values()) > LARGE_BYTES
+        body = await self._side.beside_if(is_large, embeddings.reply_of_hits, self._wire, hits)
         about = headers.of_hit(oldest, self._side.engine.settings.clock(), self._failed)
         stored: StoredVector = oldest.value
         return reply(self._request, 200, [*stored.headers, *about], body)

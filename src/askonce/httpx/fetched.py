@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from askonce.concurrency.beside import LARGE_BYTES
 from askonce.entries.entry import Answer
 from askonce.httpx.package import decoded
 from askonce.wire import replies
@@ -29,6 +30,11 @@ class Fetched:
     def headers(self) -> list[tuple[str, str]]:
         """Those of the response."""
         return self.response.headers.multi_items()
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it takes long to pack it."""
+        return sum(map(len, self.chunks)) > LARGE_BYTES
 
     def body(self) -> bytes:
         """The body, not compressed.

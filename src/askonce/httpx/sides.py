@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from askonce.concurrency.beside import Prepared, beside_if
 from askonce.concurrency.drivers import run
 from askonce.engine.engine import CacheEngine
 from askonce.engine.request import Request
@@ -40,6 +41,10 @@ class SyncSide:
     def __init__(self, engine: CacheEngine, transport: Any) -> None:
         self.engine, self.transport = engine, transport
 
+    async def beside_if(self, is_large: bool, work: Callable[..., T], *arguments: Any) -> T:
+        """Do some work so that it holds up nobody else, if it is large."""
+        return work(*arguments)
+
     async def send(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request; the body of the response is not read."""
         response: httpx2.Response = self.transport.handle_request(request)
@@ -56,11 +61,14 @@ class SyncSide:
         return raw
 
     async def answer(
-        self, request: Request, call: Callable[[], Awaitable[T]], pack: Callable[[T], Answer | None]
-    ) -> T | Hit:
+        self,
+        request: Request,
+        call: Callable[[], Awaitable[Fetched]],
+        pack: Callable[[Fetched], Answer | None],
+    ) -> Fetched | Hit:
         """See `CacheEngine.answer`."""
 
-        async def called() -> T:
+        async def called() -> Fetched:
             return await call()
 
         return self.engine.answer(request, lambda: run(called()), pack)
@@ -113,6 +121,9 @@ class SyncSide:
 class AsyncSide(SyncSide):
     """Every step is awaited on the running event loop."""
 
+    async def beside_if(self, is_large: bool, work: Callable[..., T], *arguments: Any) -> T:
+        return await beside_if(is_large, work, *arguments)
+
     async def send(self, request: httpx2.Request) -> httpx2.Response:
         response: httpx2.Response = await self.transport.handle_async_request(request)
         return response
@@ -127,9 +138,20 @@ class AsyncSide(SyncSide):
         return raw
 
     async def answer(
-        self, request: Request, call: Callable[[], Awaitable[T]], pack: Callable[[T], Answer | None]
-    ) -> T | Hit:
-        return await self.engine.aanswer(request, call, pack)
+        self,
+        request: Request,
+        call: Callable[[], Awaitable[Fetched]],
+        pack: Callable[[Fetched], Answer | None],
+    ) -> Fetched | Hit:
+        packing = Prepared(pack)
+
+        async def called() -> Fetched:
+            fetched = await call()
+            if fetched.is_large:
+                await packing.prepare(fetched)
+            return fetched
+
+        return await self.engine.aanswer(request, called, packing.result)
 
     async def lookup_many(
         self, requests: Sequence[Request], length: Callable[[Any], int] | None = None
@@ -143,11 +165,12 @@ class AsyncSide(SyncSide):
         self, request: Request, wire: WireRequest, fetch: Callable[[], Awaitable[Fetched]]
     ) -> Hit | httpx2.Response:
         tape: list[Fetched] = []
+        packing = Prepared(lambda: tape[0].packed(wire))
 
         items: Any = self.engine.astream(
             request,
-            lambda: _AsyncChunks(fetch, tape),
-            lambda: tape[0].packed(wire),
+            lambda: _AsyncChunks(fetch, tape, packing),
+            packing.result,
             _replayed,
             lambda: _has_ended(tape, wire),
         )
@@ -165,10 +188,13 @@ class _AsyncChunks:
     Args:
         fetch: sends the request.
         tape: what was fetched is appended to it.
+        packing: is prepared at the end.
     """
 
-    def __init__(self, fetch: Callable[[], Awaitable[Fetched]], tape: list[Fetched]) -> None:
-        self._fetch, self._tape = fetch, tape
+    def __init__(
+        self, fetch: Callable[[], Awaitable[Fetched]], tape: list[Fetched], packing: Prepared[Answer | None]
+    ) -> None:
+        self._fetch, self._tape, self._packing = fetch, tape, packing
         self._stream: Any = None
         self._chunks: AsyncIterator[bytes] | None = None
 
@@ -182,7 +208,12 @@ class _AsyncChunks:
             return self._tape[0]
         if self._chunks is None:
             self._chunks = aiter(self._stream)
-        chunk = await anext(self._chunks)
+        try:
+            chunk = await anext(self._chunks)
+        except StopAsyncIteration:
+            if self._tape[0].is_large:
+                await self._packing.prepare()
+            raise
         self._tape[0].chunks.append(chunk)
         return chunk
 

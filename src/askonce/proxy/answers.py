@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from askonce.concurrency.beside import beside
+from askonce.concurrency.beside import beside_if
 from askonce.engine.engine import CacheEngine
 from askonce.engine.request import Request
 from askonce.entries.entry import Answer, Hit, Miss, Place
@@ -70,10 +70,7 @@ class Answers:
 
     async def respond(self, call: ProxyCall, wire: WireRequest, target: UpstreamTarget, body: bytes) -> None:
         """Respond to a request."""
-        if wire.is_large:
-            request = await beside(replies.request_to, self._engine, wire)
-        else:
-            request = replies.request_to(self._engine, wire)
+        request = await beside_if(wire.is_large, replies.request_to, self._engine, wire)
         if request is not None:
             rules = (request.freshness, request.options.ttl_seconds)
             await self._respond(CacheableCall(call, wire, request, target, body, _name(wire, request), rules))
@@ -169,10 +166,7 @@ class Answers:
                     await call.finish()
             if follows and (made := first if isinstance(first, Hit) else tape.answer) is not None:
                 seconds = time.monotonic() - began
-                if of.request.is_large:
-                    await beside(self._engine.coalesced, of.request, made, seconds)
-                else:
-                    self._engine.coalesced(of.request, made, seconds)
+                await beside_if(of.request.is_large, self._engine.coalesced, of.request, made, seconds)
         except (Refused, UpstreamFailed) as error:
             if follows and not call.begun and (tape.scope != wire.scope or isinstance(error, Unsendable)):
                 self._forget(name, tape)

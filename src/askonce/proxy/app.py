@@ -9,7 +9,7 @@ import os
 from collections.abc import Awaitable, Callable
 
 from askonce.cache import Cache
-from askonce.concurrency.beside import LARGE_BYTES, beside
+from askonce.concurrency.beside import LARGE_BYTES, beside, beside_if
 from askonce.errors import ConfigError
 from askonce.options import cache_options
 from askonce.proxy.admin import TOKEN_VARIABLE, Admin
@@ -89,8 +89,9 @@ class ProxyApp:
             self._upstreams, share=self._settings.share, secret=self._secret, namespaces=namespaces
         )
         relay = Relay(self._upstreams)
-        self._answers = Answers(self.cache.engine, relay, self._settings.max_body_bytes)
-        self._embeddings, self._relay = Embeddings(self.cache.engine, relay), relay
+        most = self._settings.max_body_bytes
+        self._answers, self._relay = Answers(self.cache.engine, relay, most), relay
+        self._embeddings = Embeddings(self.cache.engine, relay, most)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self._answers.finish(GRACE_SECONDS)
@@ -120,10 +121,8 @@ class ProxyApp:
             return
         body = await call.body(self._settings.max_body_bytes) if self._reader.needs_body(call) else None
         try:
-            if body is not None and len(body) > LARGE_BYTES:
-                read = await beside(self._reader.read, call, body)
-            else:
-                read = self._reader.read(call, body)
+            is_large = body is not None and len(body) > LARGE_BYTES
+            read = await beside_if(is_large, self._reader.read, call, body)
             is_refused = read.wire is None and read_directives(call.headers).only_if_cached
         except ConfigError as error:
             await call.refuse(400, str(error), "invalid_request_error")

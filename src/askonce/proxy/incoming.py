@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-
-from askonce.concurrency.beside import LARGE_BYTES, beside
+from askonce.concurrency.beside import LARGE_BYTES, Prepared
 from askonce.entries.entry import Answer
 from askonce.proxy.upstream import Head
 from askonce.wire import replies
@@ -32,7 +30,7 @@ class ReplySoFar:
         self.is_encoded = False
         self._parts: list[bytes] = []
         self._size, self._max_bytes = 0, max_bytes
-        self._packing: asyncio.Task[Answer | None] | None = None
+        self._packing = Prepared(self._packed)
 
     def add(self, part: bytes) -> bool:
         """Add a part; returns whether all that came is held."""
@@ -46,8 +44,7 @@ class ReplySoFar:
     async def prepare(self, wire: WireRequest) -> None:
         """Do what `packed` takes long for, if the reply is large."""
         if LARGE_BYTES < self._size <= self._max_bytes:
-            self._packing = asyncio.create_task(beside(self._packed, wire))
-            await asyncio.wait((self._packing,))
+            await self._packing.prepare(wire)
 
     def packed(self, wire: WireRequest) -> Answer | None:
         """What of it is stored.
@@ -58,7 +55,7 @@ class ReplySoFar:
         """
         if self._size > self._max_bytes:
             raise TooLarge(f"more than {self._max_bytes:,} bytes")
-        return self._packing.result() if self._packing and self._packing.done() else self._packed(wire)
+        return self._packing.result(wire)
 
     def _packed(self, wire: WireRequest) -> Answer | None:
         assert self.head is not None

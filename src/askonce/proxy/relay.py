@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Coroutine
+from typing import Any
 
 import msgspec
 
@@ -51,19 +52,7 @@ class Relay:
             why: what its reply says of the cache; ``None``: nothing.
             detail: a word more of that.
         """
-        work = asyncio.create_task(self._passed(call, target, body, why, detail))
-        watch = asyncio.create_task(call.left())
-        try:
-            await asyncio.wait((work, watch), return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                work.cancel()
-            await work
-        except (asyncio.CancelledError, ClientLeft):
-            if not work.done():  # it is this task that is to end
-                work.cancel()
-                raise
-        finally:
-            watch.cancel()
+        await while_there(call, self._passed(call, target, body, why, detail))
 
     async def _passed(
         self,
@@ -86,6 +75,23 @@ class Relay:
                 reply.close()
         except UpstreamFailed as error:
             await failed(call, error, *([of_forwarded(why, detail=detail)] if why else []))
+
+
+async def while_there(call: ProxyCall, responding: Coroutine[Any, Any, None]) -> None:
+    """Respond to a client; that ends when it leaves."""
+    work = asyncio.create_task(responding)
+    watch = asyncio.create_task(call.left())
+    try:
+        await asyncio.wait((work, watch), return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            work.cancel()
+        await work
+    except (asyncio.CancelledError, ClientLeft):
+        if not work.done():  # it is this task that is to end
+            work.cancel()
+            raise
+    finally:
+        watch.cancel()
 
 
 async def failed(call: ProxyCall, error: UpstreamFailed, *headers: tuple[str, str]) -> None:

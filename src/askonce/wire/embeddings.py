@@ -26,6 +26,7 @@ from askonce.wire.scope import Headers
 
 _ONE_ENTRY = (None, "float", "base64")
 """Encodings of the same numbers."""
+_MANY_TEXTS = 128
 _OF_A_REPLY = frozenset({"object", "data", "model", "usage"})
 
 
@@ -33,14 +34,14 @@ class StoredVector(msgspec.Struct, frozen=True, array_like=True):
     """What was replied for one text.
 
     Attributes:
-        vector: the numbers as JSON has them, or base64 of 32-bit floats, little-endian.
+        vector: the numbers as JSON has them, integers as such, or base64 of 32-bit floats, little-endian.
         model: of the reply.
         usage: the text's share in that of its request; ``None`` if nothing was reported.
         headers: of the reply, those that last.
         others: further members of the reply, such as its id.
     """
 
-    vector: list[float] | str
+    vector: list[int | float] | str
     model: str | None
     usage: Json | None
     headers: list[tuple[str, str]]
@@ -60,6 +61,11 @@ def texts_in(wire: WireRequest) -> list[Any] | None:
     if all(isinstance(one, str) for one in given) or all(isinstance(one, list) for one in given):
         return given
     return [given] if all(isinstance(one, int) for one in given) else None
+
+
+def has_many_texts(wire: WireRequest) -> bool:
+    """Whether it takes long to make `requests_to` it."""
+    return wire.is_large or len(texts_in(wire) or ()) > _MANY_TEXTS
 
 
 def is_one_entry(wire: WireRequest) -> bool:
@@ -183,8 +189,10 @@ def packed(
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
     data = objects(mapping(reply).get("data"))
+    if not all(isinstance(one.get("index", 0), int) for one in data):
+        return None
     by_index = {one.get("index", at): one.get("embedding") for at, one in enumerate(data)}
-    if sorted(map(str, by_index)) != sorted(map(str, range(len(texts)))) or len(data) != len(texts):
+    if by_index.keys() != set(range(len(texts))) or len(data) != len(texts):
         return None
     vectors: list[Any] = [by_index[at] for at in range(len(texts))]
     floats = [one for one in map(_floats, vectors) if one is not None]
@@ -223,19 +231,8 @@ def packed(
     return answers
 
 
-def are_mixed_with(hits: Collection[Hit], answers: Sequence[Answer]) -> bool:
-    """Whether what was found is of another length than what `packed` made: then all texts are to be requested."""
-    return are_mixed(_lengths(hits), (length_of(unpacked(answer.payload)) for answer in answers))
-
-
 def _lengths(hits: Collection[Hit]) -> set[int]:
     return {length_of(hit.value) for hit in hits}
-
-
-def packed_one(wire: WireRequest, headers: Headers, body: bytes) -> Answer | None:
-    """`packed` for a request whose texts are all the same."""
-    answers = packed(wire, texts_in(wire) or [], headers, body)
-    return answers[0] if answers else None
 
 
 def _shared(value: Any, texts: Sequence[Any]) -> list[Any]:
@@ -261,17 +258,31 @@ def _sum_of(shares: Sequence[Any]) -> Any:
     return shares[0]
 
 
-def reply_of(wire: WireRequest, texts: Sequence[Any], vectors: Mapping[bytes, StoredVector]) -> bytes:
-    """The body of a reply made of stored vectors.
+def reply_of_hits(wire: WireRequest, hits: Mapping[bytes, Hit]) -> bytes:
+    """The body of a reply made of stored vectors, each by the name of its text."""
+    return _reply_of(wire, {name: hit.value for name, hit in hits.items()})
 
-    Args:
-        wire: the request.
-        texts: all of its texts.
-        vectors: of each, by its name.
+
+def reply_of_both(wire: WireRequest, hits: Mapping[bytes, Hit], made: Mapping[bytes, Answer]) -> bytes | None:
+    """The body of a reply made of stored vectors and of fresh ones, each by the name of its text.
+
+    ``None`` if they are of different lengths: then all texts are to be requested.
     """
+    fresh = {name: unpacked(answer.payload) for name, answer in made.items()}
+    if are_mixed(_lengths(hits.values()), map(length_of, fresh.values())):
+        return None
+    return _reply_of(wire, {name: hit.value for name, hit in hits.items()} | fresh)
+
+
+def bytes_of(hits: Collection[Hit], answers: Collection[Answer] = ()) -> int:
+    """About how many bytes a reply takes that is made of them."""
+    return sum(len(hit.entry.payload) for hit in hits) + sum(len(answer.payload) for answer in answers)
+
+
+def _reply_of(wire: WireRequest, vectors: Mapping[bytes, StoredVector]) -> bytes:
     as_base64 = wire.body.get("encoding_format") == "base64"
     as_is = not is_one_entry(wire)
-    stored = [vectors[name_of(text)] for text in texts]
+    stored = [vectors[name_of(text)] for text in texts_in(wire) or []]
     data = [
         {"object": "embedding", "index": at, "embedding": one.vector if as_is else _encoded(one.vector, as_base64)}
         for at, one in enumerate(stored)
@@ -284,20 +295,12 @@ def reply_of(wire: WireRequest, texts: Sequence[Any], vectors: Mapping[bytes, St
     return msgspec.json.encode(reply)
 
 
-def reply_of_both(
-    wire: WireRequest, texts: Sequence[Any], hits: Mapping[bytes, Hit], made: Mapping[bytes, Answer]
-) -> bytes:
-    """The body of a reply made of stored vectors and of fresh ones, each by the names of their texts."""
-    stored = {name: hit.value for name, hit in hits.items()}
-    return reply_of(wire, texts, stored | {name: unpacked(answer.payload) for name, answer in made.items()})
-
-
 def unpacked(payload: bytes) -> StoredVector:
     """What an answer of `packed` holds."""
     return _decode(payload)
 
 
-def _encoded(vector: list[float] | str, as_base64: bool) -> list[float] | str:
+def _encoded(vector: list[int | float] | str, as_base64: bool) -> list[int | float] | str:
     if isinstance(vector, str) == as_base64:
         return vector
     if isinstance(vector, str):
