@@ -121,7 +121,7 @@ MaxBodyBytes = Annotated[
     typer.Option(
         "--max-body-bytes",
         envvar="ASKONCE_PROXY_MAX_BODY_BYTES",
-        help="The largest request or reply that is cached; a larger one is passed on. Default: 33554432.",
+        help="The largest request or reply that is cached; a larger one is passed on. Default: 67108864.",
     ),
 ]
 Share = Annotated[

@@ -45,7 +45,7 @@ class Exchange:
                 return await self._embeddings()
             return await self._answer()
         except RefusedReply as error:
-            return error.response
+            return self._fresh(error.response)
 
     async def _answer(self) -> httpx2.Response:
         side, wire = self._side, self._wire
@@ -86,12 +86,11 @@ class Exchange:
         return reply(self._request, 200, [*stored.headers, *about], stored.body)
 
     def _fresh(self, response: httpx2.Response, why: headers.Forwarded = "miss") -> httpx2.Response:
-        """A response of the upstream; only if it is an answer, something is added to its headers."""
-        if response.status_code == 200:
-            if why == "bypass":
-                say(response, headers.of_forwarded(why, detail=self._wire.barred))
-            else:
-                say(response, headers.of_forwarded("request" if self._wire.directives.refresh else why))
+        """A response of the upstream, which says why it was called."""
+        if why == "miss" and self._wire.directives.refresh:
+            why = "request"
+        detail = self._wire.barred if why == "bypass" else ""
+        say(response, headers.of_forwarded(why, status=response.status_code, detail=detail))
         return response
 
     def _nothing(self) -> httpx2.Response:

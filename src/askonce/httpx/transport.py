@@ -95,8 +95,8 @@ class CachedTransport(_Transport):
         if read_directives(headers).only_if_cached:
             return refused(request, nothing_cached("such a request is never cached"))
         response = await side.send(request)
-        if is_known and response.status_code == 200:
-            say(response, of_forwarded("bypass", detail="unreadable"))
+        if is_known:
+            say(response, of_forwarded("bypass", status=response.status_code, detail="unreadable"))
         return response
 
     def _own_of_loop(self) -> dict[str, Any]:

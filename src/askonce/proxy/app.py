@@ -134,8 +134,11 @@ class ProxyApp:
             )
             await call.refuse(404, f"no upstream for {call.path} and {meant}", "no_upstream")
         elif key is not None and key.models and not (read.is_read and key.allows(read.models, read.others)):
-            named = " and ".join(map(repr, dict.fromkeys((*read.models, *read.others)))) or None
-            await call.refuse(403, f"this key is not for the model {named}", "model_not_allowed")
+            named = " and ".join(map(repr, dict.fromkeys((*read.models, *read.others))))
+            why = f"this key is not for the model {named}"
+            if not named or not read.is_read:
+                why = "this key is for some models alone, and which one the request means cannot be read"
+            await call.refuse(403, why, "model_not_allowed")
         elif is_refused:
             await call.say(nothing_cached("such a request is never cached"))
         elif key is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import os
 import re
@@ -73,7 +74,7 @@ class ProxySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     namespaces: tuple[str, ...] | None = None
     connect_timeout: float = 10.0
     timeout: float = 600.0
-    max_body_bytes: int = 32 * 2**20
+    max_body_bytes: int = 64 * 2**20
 
     def check(self) -> None:
         """See that a proxy can be started with them.
@@ -188,6 +189,10 @@ def read_settings(path: str | None, given: dict[str, Any]) -> ProxySettings:
     misplaced = sorted(table.keys() & Settings.__annotations__.keys() - set(ProxySettings.__struct_fields__))
     if misplaced:
         raise ConfigError(f"{path}: {misplaced[0]} is a setting of the cache: write it below [cache]")
+    for name in sorted(table.get("cache", {}).keys() - Settings.__annotations__.keys()):
+        near = difflib.get_close_matches(name, Settings.__annotations__, 1, cutoff=0.7)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(Settings.__annotations__))}"
+        raise ConfigError(f"{path}: [cache] has no setting {name}; {hint}")
     merged = {**table, **given, "cache": {**table.get("cache", {}), **given.get("cache", {})}}
     try:
         settings = msgspec.convert(merged, ProxySettings)
