@@ -57,8 +57,8 @@ async def test_an_error_is_passed_on_byte_for_byte_and_not_stored(
                     reply = client.post(f"{upstream.url}/v1/chat/completions", **request)
             assert (reply.status_code, reply.content, len(upstream.received)) == (status, body, calls)
             got = {name: value for name, value in reply.headers.multi_items() if name not in ("server", "date")}
-            said = f"askonce; fwd=miss; fwd-status={status}"
-            assert got == {**dict(sent), "content-length": str(len(body)), "cache-status": said}
+            why = f"askonce; fwd=miss; fwd-status={status}"
+            assert got == {**dict(sent), "content-length": str(len(body)), "cache-status": why}
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/files", "/v1/threads/t/messages", "/v1/audio/speech"])

@@ -155,7 +155,7 @@ def test_a_hit_has_the_numbers_as_the_reply_wrote_them(more: dict[str, Any], tex
 
 @pytest.mark.parametrize("indexes", [("0", "1"), ([], {}), (0, 0), (1, 2)])
 @pytest.mark.parametrize("texts", [["a"], ["a", "b"]])
-def test_a_reply_whose_vectors_cannot_be_told_apart_is_passed_on(indexes: Any, texts: list[str]) -> None:
+def test_a_reply_whose_vectors_have_no_clear_order_is_passed_on(indexes: Any, texts: list[str]) -> None:
     data = [{"index": at, "embedding": [1.0]} for at in indexes]
     with Canned(lambda *_: plain_json({"data": data})) as server, Cache("memory://", timeout_seconds=10) as cache:
         with httpx.Client(transport=CachedTransport(cache), base_url=server.url, headers=KEY, timeout=60) as client:
