@@ -190,7 +190,7 @@ def read_settings(path: str | None, given: dict[str, Any]) -> ProxySettings:
     if misplaced:
         raise ConfigError(f"{path}: {misplaced[0]} is a setting of the cache: write it below [cache]")
     for name in sorted(table.get("cache", {}).keys() - Settings.__annotations__.keys()):
-        near = difflib.get_close_matches(name, Settings.__annotations__, 1, cutoff=0.7)
+        near = difflib.get_close_matches(name, Settings.__annotations__, 1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(Settings.__annotations__))}"
         raise ConfigError(f"{path}: [cache] has no setting {name}; {hint}")
     merged = {**table, **given, "cache": {**table.get("cache", {}), **given.get("cache", {})}}
