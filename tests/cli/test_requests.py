@@ -53,7 +53,7 @@ def url(tmp_path: Path) -> str:
     return url
 
 
-def run(*arguments: str, model: str | None = None, url: str, input: str | None = None) -> Any:
+def run(*arguments: str, model: str | None = None, url: str, input: str | bytes | None = None) -> Any:
     own = () if model is None else ("--model", f"{__name__}:{model}")
     return CliRunner().invoke(app, [*arguments, *own, "--store", url], input=input)
 
@@ -72,6 +72,24 @@ def test_what_a_model_is_not_given_is_refused_by_name(model: str, more: Any, req
         assert done.exit_code == 1, (command, done.output)
         text = str(done.exception)
         assert f"has {name}: with --model" in text and "request.json" in text and "\n" not in text
+
+
+def test_a_byte_order_mark_is_no_part_of_a_request(request_file: Any, url: str) -> None:
+    text = json.dumps({"prompt": "why?"})
+    plain, marked = request_file(text, "plain"), request_file("\ufeff" + text, "marked")
+    keys = [
+        json.loads(run("key", *given, "--json", url=url, model="other_llm").stdout)["key"]
+        for given in ([plain], [marked])
+    ]
+    piped = run("key", "-", "--json", url=url, model="other_llm", input="\ufeff" + text)
+    assert {*keys, json.loads(piped.stdout)["key"]} == {keys[0]}
+    for lines in (text + "\n" + text, f"[{text}]"):
+        done = run("warm", request_file("\ufeff" + lines, "lines"), "--json", url=url, model="other_llm")
+        assert json.loads(done.stdout)["stored"] + json.loads(done.stdout)["hits"] > 0, done.output
+    erased = run("delete", "--text", "-", "--yes", "--json", url=url, input="\ufeffwhy?\n")
+    assert json.loads(erased.stdout)["entries"], erased.output
+    unreadable = run("delete", "--text", "-", "--yes", url=url, input=b"\xff\xfe")
+    assert "cannot read standard input" in str(unreadable.exception)
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,6 +60,41 @@ def test_all_of_a_cache_and_its_tenants_goes_into_another_store(
     cache.clear()
     assert imported(file, url, namespace)["stored"] == 301
     assert Application(cache).answer("7") == "exact: 7!"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no pipes among files")
+def test_what_is_no_regular_file_is_written_into_and_not_replaced(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'cache.db'}"
+    with Cache(url) as cache:
+        Application(cache).answer("why?")
+        cache.flush()
+
+    def exported(to: Path, *options: str) -> None:
+        done = CliRunner().invoke(app, ["export", str(to), "--store", url, *options])
+        assert done.exit_code == 0, (done.output, done.exception)
+
+    plain, target, dangling = tmp_path / "plain", tmp_path / "mount" / "real", tmp_path / "dangling"
+    exported(plain)
+    target.parent.mkdir()
+    target.write_text("old")
+    link = tmp_path / "latest"
+    link.symlink_to(target)
+    exported(link, "--yes")
+    assert link.is_symlink()
+    dangling.symlink_to(target.with_name("new"))
+    exported(dangling)
+    assert dangling.is_symlink()
+    pipe, read = tmp_path / "pipe", list[bytes]()
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    exported(pipe)  # nothing is lost by that, so it is done without confirmation
+    reader.join(10)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    target_url = f"sqlite:///{tmp_path / 'other.db'}"
+    (tmp_path / "read").write_bytes(read[0])
+    for file in (plain, link, dangling, tmp_path / "read"):
+        assert imported(file, target_url, "default")["complete"]
 
 
 def test_damaged_parts_are_skipped_and_counted(tmp_path: Path) -> None:

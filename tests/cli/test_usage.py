@@ -77,6 +77,33 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
     assert done.exit_code == 2, (done.output, done.exception)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="it has no such shell")
+@pytest.mark.parametrize(
+    ("arguments", "closed", "code", "message"),
+    [
+        ("ls", ">&-", 0, ""),
+        ("ls", "2>&-", 0, ""),
+        ("clear", "<&-", 1, "Aborted"),
+        ("clear", "<&- 2>&-", 1, ""),
+        ("delete --text -", "<&-", 2, "text"),
+        ("key -", "<&-", 1, "standard input is no JSON"),
+        ("import -", "<&-", 1, "not a file of `askonce export`"),
+        ("export -", ">&-", 1, "standard output: it is closed"),
+        ("show nothere", "2>&-", 1, ""),
+    ],
+)
+def test_a_standard_stream_may_be_closed(
+    folder: Path, arguments: str, closed: str, code: int, message: str
+) -> None:
+    line = f"{sys.executable} -m askonce {arguments} {closed}"
+    done = subprocess.run(line, shell=True, cwd=folder, capture_output=True, encoding="utf-8")
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert message in done.stderr
+    if code and ">" in closed:
+        assert done.stdout == ""  # no message of an error gets there
+
+
 def test_an_argument_that_is_not_utf_8_is_an_error_of_one_line(folder: Path) -> None:
     with Cache() as cache:
         Application(cache).answer("why?")

@@ -97,3 +97,20 @@ def test_failures_are_counted(tmp_path: Path) -> None:
         done = python(tmp_path, "-m", "askonce", "warm", "requests.json", "--model", model, "--store", url)
         assert done.returncode == code
         assert message in done.stderr
+
+
+def test_a_request_without_a_key_is_refused_before_any_is_paid(provider: Provider, tmp_path: Path) -> None:
+    unstable = """
+
+class Unstable(ChatOpenAI):
+    lookup: object = iter([1])
+
+
+unstable = Unstable(model="gpt-4o-mini", base_url={url!r}, api_key="sk-test", max_retries=0)
+"""
+    (tmp_path / "app.py").write_text((APPLICATION + unstable).format(url=provider.openai_url))
+    (tmp_path / "requests.json").write_text(json.dumps(REQUESTS))
+    before, own = len(provider.requests), ("--model", "app:unstable", "--store", f"sqlite:///{tmp_path}/cache.db")
+    done = python(tmp_path, "-m", "askonce", "warm", "requests.json", *own)
+    assert done.returncode == 1 and "request 1 is not cached" in done.stderr, done.stderr
+    assert len(provider.requests) == before

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from askonce import Cache, ConfigError, cache_options
+from askonce import Cache, ConfigError, Corpus, cache_options
 from askonce.engine.explanation import Explanation
-from askonce.entries.entry import Answer, RequestKind, Slice
+from askonce.entries.entry import Answer, RequestKind, Slice, Source
 from askonce.keys.normal_form import NormalForm
 from askonce.stores.memory import MemoryStore
 from askonce.testing import FakeClock
@@ -116,6 +116,53 @@ def test_a_result_of_which_a_document_was_deleted_is_explained_by_that(
         assert why in cache.explain(call).why[0]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda corpus: corpus.changed(["prices.pdf"]),
+        lambda corpus: corpus.writing(["prices.pdf"], added=False).__enter__(),
+    ],
+)
+def test_an_answer_is_outdated_also_where_the_change_deleted_it(
+    store: MemoryStore, change: Callable[[Corpus], object]
+) -> None:
+    with Cache(store) as cache:
+        corpus = Corpus(cache, name="prices")
+        position = cache.engine.position(corpus.log)
+        assert position is not None
+
+        def call(ids: tuple[str, ...] = ("prices.pdf",), question: str = "prices") -> None:
+            request = cache.engine.request("retrieval", lambda: NormalForm({"question": question}))
+            assert request is not None
+            answer = Answer(b"pages", sources=(Source(corpus.log, position.sequence, ids),))
+            cache.engine.answer(request, lambda: answer, lambda one: one)
+
+        call()
+        call(("other.pdf",), "others")
+        change(corpus)
+        gone = cache.explain(call)
+        assert (gone.reason, gone.differs) == ("outdated", ())
+        assert gone.why == ("documents that the answer was made from have changed",)
+        assert cache.explain(lambda: call(("other.pdf",), "others")).outcome == "hit"
+        cache.clear()
+        assert cache.explain(lambda: call(("other.pdf",), "others")).reason == "absent"
+
+
+def test_the_same_question_is_more_similar_than_the_same_prompt(store: MemoryStore) -> None:
+    def call(system: str, question: str, *more: str) -> None:
+        messages = [{"role": "system", "content": system}, {"role": "user", "content": question}]
+        messages += [{"role": "tool", "content": one} for one in more]
+        request = cache.engine.request("answer", lambda: NormalForm({"messages": messages}))
+        assert request is not None
+        cache.engine.answer(request, lambda: "because", lambda text: Answer(text.encode()))
+
+    with Cache(store) as cache:
+        call("it is 10:00", "open?", "a result")
+        call("it is 10:01", "how much?")
+        nearest = cache.explain(lambda: call("it is 10:01", "open?"))
+        assert nearest.differs == ("messages[0].content", "messages[2].content", "messages[2].role")
+
+
 def test_an_expired_answer_is_reported_with_its_age(store: MemoryStore, clock: FakeClock) -> None:
     with Cache(store, clock=clock, ttl=100, stale_if_error=50) as cache:
         application = Application(cache)
@@ -179,6 +226,12 @@ def test_a_request_is_compared_with_the_most_similar_one(store: MemoryStore) -> 
             cache.explain(lambda: answer_to(another, messages=["why?"]))
         with pytest.raises(ZeroDivisionError):
             cache.explain(lambda: 1 / 0)
+
+        async def call() -> None:
+            answer_to(cache, messages=["why?"])
+
+        with pytest.raises(ConfigError, match=r"await cache\.aexplain"):
+            cache.explain(call)
 
 
 def test_what_was_stored_under_another_key_is_named(store: MemoryStore) -> None:

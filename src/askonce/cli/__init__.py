@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 
 from askonce.errors import AskOnceError, MissingExtraError
@@ -10,6 +11,9 @@ from askonce.errors import AskOnceError, MissingExtraError
 
 def main() -> None:
     """Run the command line. Errors of askonce are one line on stderr, and exit code 1."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # it is closed
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):  # a pipe may have an encoding that lacks letters, as on Windows
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -22,7 +21,7 @@ from askonce.cli.common import (
     usage,
 )
 from askonce.cli.opened import check_keys, check_readable, note_other_keys, opened_cache
-from askonce.cli.requests import key_of
+from askonce.cli.requests import key_of, text_of
 from askonce.costs.figures import number_of
 from askonce.engine.erasure import ErasureReport, Target
 from askonce.errors import ConfigError
@@ -109,7 +108,7 @@ def delete(
         _delete_one(request, model, store, namespace, tenant, yes=yes, as_json=as_json)
         return
     if text == "-":
-        text = sys.stdin.read().strip()
+        text = text_of("-").strip()
     with usage():
         target = Target(tuple(tenant or ()), source, tag, text)
         if access_log is not None and not is_access_log(access_log):

@@ -39,13 +39,19 @@ def read_json(path: str) -> Any:
     Raises:
         ConfigError: it cannot be read.
     """
-    text = _text_of(path, hint="; a key has 64 hexadecimal digits" if _PART_OF_KEY.fullmatch(path) else "")
+    text = text_of(path, hint="; a key has 64 hexadecimal digits" if _PART_OF_KEY.fullmatch(path) else "")
     return _parsed(text, _named(path))
 
 
-def _text_of(path: str, hint: str = "") -> str:
+def text_of(path: str, hint: str = "") -> str:
+    """The text in a file, without the mark that editors of Windows put before it; ``-`` is the standard input.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
-        return sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        return text.removeprefix("\ufeff")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or error
         raise ConfigError(f"cannot read {_named(path)}: {why}{hint}") from error
@@ -68,7 +74,7 @@ def read_requests(path: str) -> Iterator[tuple[str, Plain]]:
     Raises:
         ConfigError: it cannot be read, or one of them is no request.
     """
-    text = _text_of(path)
+    text = text_of(path)
     name = _named(path)
     if text.lstrip().startswith("["):
         for number, value in enumerate(_parsed(text, name), 1):

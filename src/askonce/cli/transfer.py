@@ -27,11 +27,12 @@ from askonce.cli.common import (
     usd,
 )
 from askonce.cli.opened import check_keys, check_writable, in_tenants, note_other_keys, opened_cache
-from askonce.cli.requests import adapter_of, object_at, read_requests
+from askonce.cli.requests import Plain, adapter_of, object_at, read_requests
 from askonce.costs.figures import number_of
 from askonce.engine.erasure import is_state
 from askonce.entries.codec import Codec
 from askonce.errors import ConfigError
+from askonce.keys.normal_form import Uncacheable
 from askonce.storage.portable import Import, export_entries
 from askonce.stores import redact
 from askonce.stores.configured import KEYS_VARIABLE, encryption_keys
@@ -56,7 +57,7 @@ def export(
     path = Path(file)
     if not file or path.is_dir():
         raise typer.BadParameter(f"{file!r} is no file")
-    if file != "-" and path.exists():
+    if file != "-" and (path.is_file() or path.is_block_device()):  # a pipe or a terminal holds nothing
         confirm(f"Replace {file}?", yes=yes)
     with opened_cache(store, namespace) as cache:
         base = cache.engine.namespace
@@ -82,26 +83,37 @@ def export(
 
 @contextmanager
 def _written(path: Path, to_standard_output: bool) -> Iterator[BinaryIO]:
-    """A file that is there as a whole in the end, or not at all."""
+    """A file that is there as a whole in the end, or not at all; what is no regular file is written into."""
     if to_standard_output:
+        if sys.__stdout__ is None:
+            raise ConfigError("cannot write to standard output: it is closed")
         yield sys.stdout.buffer
         sys.stdout.flush()
         return
-    temporary: str | None = None
     try:
-        number, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # private
+        if path.exists() and not path.is_file():
+            with open(path, "wb", buffering=2**20) as opened:
+                yield opened
+        else:
+            with _replaced(Path(os.path.realpath(path))) as opened:  # a link stays one
+                yield opened
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[BinaryIO]:
+    number, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # private
+    try:
         with os.fdopen(number, "wb", buffering=2**20) as opened:
             yield opened
             opened.flush()
             os.fsync(opened.fileno())
         os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        if temporary is not None:
-            with suppress(OSError):
-                os.unlink(temporary)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
 
 
 def import_(
@@ -166,12 +178,7 @@ def warm(
     """Have requests answered that are not stored yet, by the application's own model."""
     found = object_at(model)
     adapter = adapter_of(found)
-    wanted = []
-    for where, given in read_requests(requests):  # all of them before one is sent
-        try:
-            wanted.append(adapter.request_of(found, given))
-        except ConfigError as error:
-            raise ConfigError(f"{where}: {error}") from error
+    wanted = [_wanted(adapter, found, *one) for one in read_requests(requests)]  # all of them before one is sent
     failures: list[str] = []
 
     with opened_cache(store, namespace, new=True) as cache, progress("warming", len(wanted), quiet=as_json) as done:
@@ -204,6 +211,22 @@ def warm(
             f"{len(failures):,} of {number_of(len(wanted), 'request', 'requests')} failed, the first with "
             f"{failures[0][:300]}"
         )
+
+
+def _wanted(adapter: Any, model: Any, where: str, given: Plain) -> Any:
+    """A request as its model takes it.
+
+    Raises:
+        ConfigError: the model does not take it, or it has no key: its answer would be paid and not stored.
+    """
+    try:
+        request = adapter.request_of(model, given)
+        adapter.form_of_request(model, request).digest()
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    except Uncacheable as error:
+        raise ConfigError(f"{where} is not cached: {error}; nothing was sent") from error
+    return request
 
 
 def _not_stored(reasons: dict[str, int]) -> str:

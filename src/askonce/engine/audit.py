@@ -48,7 +48,7 @@ class Audits:
             is_same: searches anew, and says whether the result is the same.
         """
         before = await self._corpora.position(driver, corpus)
-        if before is None or not before.is_stable or await self._corpora.is_outdated(driver, entry):
+        if before is None or not before.is_stable or await self._corpora.have_changed(driver, entry.sources):
             return
         try:
             same = await is_same()

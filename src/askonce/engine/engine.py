@@ -17,7 +17,7 @@ import contextlib
 import logging
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -709,7 +709,11 @@ class CacheEngine:
     def explain(self, call: Callable[[], object]) -> Explanation:
         """See `Cache.explain`."""
         with self._explaining() as explanations:
-            call()
+            made = call()
+            if isinstance(made, Awaitable):
+                if isinstance(made, Coroutine):
+                    made.close()  # or Python warns that it was never awaited
+                raise ConfigError("the call is asynchronous: await cache.aexplain(…) with it")
         return _last(explanations)
 
     async def aexplain(self, call: Callable[[], Awaitable[object]]) -> Explanation:

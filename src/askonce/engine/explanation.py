@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -188,6 +189,8 @@ class Explainer:
         with contextlib.suppress(StoreDown):
             data = await driver.call("get", *request.place)
         form, past = request.form(), tuple(self._history.of(request.place))
+        if isinstance(found, Miss) and found.reason == "absent" and await self._was_outdated(driver, past):
+            found = Miss("outdated")  # who reports a change deletes what was made from the documents
         decision = None
         if isinstance(found, Miss) and self._semantic is not None and request.is_semantic:
             decision = await self._semantic.explain(driver, request.place.namespace, request.form, request.scope)
@@ -209,6 +212,12 @@ class Explainer:
             similarity=None if decision is None or decision.query is None else decision.similarity,
             differs=differs,
         )
+
+    async def _was_outdated(self, driver: SyncDriver, past: tuple[PastOutcome, ...]) -> bool:
+        """Whether documents that the last answer was made from have changed since."""
+        outcomes = [one for one in past if one.type != "miss"]
+        sources = outcomes[-1].sources if outcomes else ()
+        return bool(sources) and await self._lookup.have_changed(driver, sources)
 
     def _stored(self, place: Place, data: bytes) -> StoredEntry | None:
         try:
@@ -299,19 +308,30 @@ class Explainer:
     def _differs(self, request: Request, form: NormalForm) -> tuple[str, ...]:
         """The paths in which the form differs from the most similar one of those that were stored lately.
 
-        The same question to a model with other settings is more similar than any other question.
+        The same question is more similar than any other one, and of those the same messages to a model with other
+        settings.
         """
-        own = dict(_leaves(form.plain_body()))
-        best: list[str] = []
-        least = (True, 0)
+        body = form.plain_body()
+        own, question = dict(_leaves(body)), _question_in(body)
+        found: list[tuple[tuple[bool, bool, int], list[str]]] = []
         for stored in self._history.forms():
             is_like = stored.place.namespace == request.place.namespace and stored.kind == request.kind
-            paths = _differences(own, stored) if is_like else None
-            if paths:
-                distance = any(map(_is_content, paths)), len(paths)
-                if not best or distance < least:
-                    best, least = paths, distance
-        return tuple(best[:_MOST_DIFFERENCES])
+            theirs = _body_of(stored) if is_like else None
+            paths = _differences(own, theirs) if theirs is not None else None
+            if theirs is not None and paths:
+                is_another = _question_in(theirs) != question
+                found.append(((is_another, any(map(_is_content, paths)), len(paths)), paths))
+        _, nearest = min(found, key=itemgetter(0), default=(None, []))
+        return tuple(nearest[:_MOST_DIFFERENCES])
+
+
+def _question_in(body: Mapping[str, Any]) -> Any:
+    """What is asked last in a form: its last message of a user, or what it has in place of messages."""
+    content = next((body[name] for name in _CONTENT if body.get(name)), None)
+    if not isinstance(content, list | tuple):
+        return content
+    users = [one for one in content if isinstance(one, Mapping) and one.get("role") == "user"]
+    return (users or content)[-1]
 
 
 def _is_content(path: str) -> bool:
@@ -323,11 +343,16 @@ def _is_setting(path: str, is_search: bool) -> bool:
     return path.startswith("model.") if is_search else not _is_content(path)
 
 
-def _differences(own: Mapping[str, Any], stored: StoredForm) -> list[str] | None:
+def _body_of(stored: StoredForm) -> Mapping[str, Any] | None:
+    """The form of a request as it was stored; ``None`` if what it is made from has changed since."""
     made = stored.made()
     if made is None or place_of(stored.place.namespace, made.digest()) != stored.place:
-        return None  # what it is made from has changed since
-    theirs = dict(_leaves(made.plain_body()))
+        return None
+    return made.plain_body()
+
+
+def _differences(own: Mapping[str, Any], body: Mapping[str, Any]) -> list[str]:
+    theirs = dict(_leaves(body))
     return sorted(path for path in own.keys() | theirs.keys() if own.get(path) != theirs.get(path))
 
 

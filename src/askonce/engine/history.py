@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from askonce.engine.events import CacheEvent
-from askonce.entries.entry import EntryKind, Place
+from askonce.entries.entry import EntryKind, Place, Source
 from askonce.keys.normal_form import NormalForm
 from askonce.stores.fork import reset_after_fork
 from askonce.totals.buckets import name_digest
@@ -30,6 +30,7 @@ class PastOutcome(msgspec.Struct, frozen=True):
         at: seconds since the epoch.
         fresh_until: of a stored answer, the end of its time to live; ``None`` for never.
         tags: of a stored answer.
+        sources: of a stored answer, the documents that it was made from.
     """
 
     type: Literal["miss", "stored", "not_stored"]
@@ -37,6 +38,7 @@ class PastOutcome(msgspec.Struct, frozen=True):
     at: float
     fresh_until: float | None = None
     tags: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()
 
 
 class StoredForm(msgspec.Struct, frozen=True):
@@ -129,6 +131,7 @@ class RequestHistory:
             event.at,
             None if entry is None else entry.fresh_until,
             () if entry is None else entry.tags,
+            () if entry is None else entry.sources,
         )
         before = self._places.pop(place.key, [])
         # The newest of each type.

@@ -14,7 +14,7 @@ from askonce.concurrency.beside import LARGE_BYTES, Turns
 from askonce.concurrency.drivers import SyncDriver
 from askonce.engine.request import Request
 from askonce.entries.codec import Codec
-from askonce.entries.entry import Entry, Hit, Incomplete, Miss, Place, digest_of
+from askonce.entries.entry import Entry, Hit, Incomplete, Miss, Place, Source, digest_of
 from askonce.errors import CodecError
 from askonce.provenance.corpora import Corpora
 from askonce.storage.chunks import ChunkStorage
@@ -108,7 +108,11 @@ class Lookup:
 
     async def is_outdated(self, driver: SyncDriver, entry: Entry) -> bool:
         """Whether documents that an entry was made from have changed; also if the store is down."""
-        return await self._corpora.is_outdated(driver, entry)
+        return await self.have_changed(driver, entry.sources)
+
+    async def have_changed(self, driver: SyncDriver, sources: Sequence[Source]) -> bool:
+        """Whether documents have changed since they were found; also if the store is down."""
+        return await self._corpora.have_changed(driver, sources)
 
     def usable(self, place: Place, data: bytes) -> Entry | None:
         """The answer in ``data``, found by a scan, if it can be read and is fresh."""
@@ -142,7 +146,7 @@ class Lookup:
         """Whether an entry may be used: its documents are unchanged, its alias holds, it is fresh and readable."""
         if entry.chunks:
             return await self._checked_whole(driver, entry, request)
-        if entry.sources and await self._corpora.is_outdated(driver, entry):
+        if entry.sources and await self._corpora.have_changed(driver, entry.sources):
             return Miss("outdated")
         if entry.semantic is not None and entry.semantic.answer:
             whole = await self._through_alias(driver, entry, Place(request.place.namespace, entry.semantic.answer))
@@ -161,7 +165,7 @@ class Lookup:
     async def _checked_whole(self, driver: SyncDriver, entry: Entry, request: Request) -> Hit | Miss:
         """`_checked`, of an entry that refers to chunks."""
         reader = self._chunks.reader(driver, request.place.namespace, entry)
-        if entry.sources and await self._corpora.is_outdated(driver, entry, reader.log_page):
+        if entry.sources and await self._corpora.have_changed(driver, entry.sources, reader.log_page):
             return Miss("outdated")
         payload = await reader.payload()
         if isinstance(payload, Miss):
@@ -202,7 +206,7 @@ class Lookup:
         whole, pointer = stored.semantic, alias.semantic
         if whole is None or pointer is None or whole.answer or digest_of(whole.answer_text) != pointer.digest:
             return Miss("absent")  # it is another answer by now
-        if stored.sources and await self._corpora.is_outdated(driver, stored):
+        if stored.sources and await self._corpora.have_changed(driver, stored.sources):
             return Miss("outdated")
         ends = [until for until in (alias.fresh_until, stored.fresh_until) if until is not None]
         return msgspec.structs.replace(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from askonce.changelog.journal import Journal
 from askonce.concurrency.drivers import SyncDriver
 from askonce.entries.codec import Codec
-from askonce.entries.entry import Entry, Source
+from askonce.entries.entry import Source
 from askonce.errors import CodecError
 from askonce.provenance.changes import ANYTHING, Change, Changes, ChangesPage
 from askonce.stores.base import LogPage
@@ -61,17 +61,19 @@ class Corpora:
         """A change as an event of a corpus's log."""
         return Journal(self._codec, corpus).write(change)
 
-    async def is_outdated(self, driver: SyncDriver, entry: Entry, read: ReadLog | None = None) -> bool:
-        """Whether documents that an entry was found in, or made from, have changed; also if the store is down.
+    async def have_changed(
+        self, driver: SyncDriver, sources: Sequence[Source], read: ReadLog | None = None
+    ) -> bool:
+        """Whether documents have changed since they were found; also if the store is down.
 
         Args:
             driver: of the caller.
-            entry: which.
+            sources: which.
             read: reads a page of a log; ``None``: by the driver.
         """
-        for corpus in dict.fromkeys(source.corpus for source in entry.sources):
+        for corpus in dict.fromkeys(source.corpus for source in sources):
             changes = await self.changes(driver, corpus, read)
-            if changes is None or any(changes.concern(one) for one in entry.sources if one.corpus == corpus):
+            if changes is None or any(changes.concern(one) for one in sources if one.corpus == corpus):
                 return True
         return False
 
@@ -81,7 +83,7 @@ class Corpora:
         return changes is not None and changes.are_known_to_concern(source)
 
     async def changes(self, driver: SyncDriver, corpus: str, read: ReadLog | None = None) -> Changes | None:
-        """All changes of a corpus until now; ``None`` if the store is down. ``read`` as in `is_outdated`."""
+        """All changes of a corpus until now; ``None`` if the store is down. ``read`` as in `have_changed`."""
         read = read or partial(driver.call, "log_read")
         changes = self._changes.setdefault(corpus, Changes())
         try:
