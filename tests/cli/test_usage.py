@@ -77,6 +77,15 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
     assert done.exit_code == 2, (done.output, done.exception)
 
 
+def test_where_something_else_is_stored_is_named_as_options() -> None:
+    options = "--namespace default; --namespace default --tenant 50%; --namespace default --tenant a/b"
+    listed = CliRunner().invoke(app, ["ls", "--namespace", "nothere"])
+    assert f"The store has: {options}" in listed.stdout
+    looked = CliRunner().invoke(app, ["doctor", "--namespace", "nothere", "--json"])
+    assert options in [one["value"] for one in json.loads(looked.stdout)["findings"]]
+    assert "--namespace" not in CliRunner().invoke(app, ["ls", "--tenant", "50%"]).stdout
+
+
 @pytest.mark.skipif(os.name == "nt", reason="it has no such shell")
 @pytest.mark.parametrize(
     ("arguments", "closed", "code", "message"),

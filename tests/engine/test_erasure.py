@@ -426,6 +426,17 @@ def test_what_comes_again_to_an_encrypted_store_is_found_again(url: str, namespa
                 assert len(other.erase(source=document).logs) == 1, document
 
 
+def test_a_log_in_the_open_is_reported_once_by_an_encrypted_cache(url: str, namespace: str) -> None:
+    keys = (b"k" * 32,)
+    with PrefixTracker(url, namespace=namespace, encryption_keys=keys, timeout_seconds=20) as tracker:
+        tracker.observe(
+            {"model": "gpt-4o", "messages": [{"role": "user", "content": "why? " * 2_000}]}, "openai", None
+        )
+    with Cache(url, namespace=namespace, encryption_keys=keys, timeout_seconds=20) as cache:
+        for _ in range(2):
+            assert cache.erase(text=MARKER).logs == [f"{namespace}:prefix"]
+
+
 def test_damaged_counts_are_reported(url: str, namespace: str) -> None:
     if not url.startswith("sqlite"):
         pytest.skip("the record is damaged in one store")

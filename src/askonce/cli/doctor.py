@@ -13,7 +13,7 @@ from rich.table import Column, Table
 
 from askonce.cache import Cache
 from askonce.cli.common import AsJson, Namespace, StoreUrl, out, print_json, size, span
-from askonce.cli.opened import NoStoreYet, UnusableStore, filled_page, has_readable, opened_cache
+from askonce.cli.opened import NoStoreYet, UnusableStore, filled_page, has_readable, opened_cache, other_namespaces
 from askonce.cli.version import versions
 from askonce.costs.figures import number_of
 from askonce.entries.entry import Place
@@ -162,6 +162,8 @@ def _of_entries(cache: Cache) -> Iterator[Finding]:
     space = cache.engine.namespace
     held = cache.store.size(space)
     yield Finding("entries", f"{held.entries:,}, {size(held.size_bytes)} of values; without those of tenants")
+    if not held.entries and (elsewhere := other_namespaces(cache)):
+        yield Finding("other namespaces", elsewhere)
     page = filled_page(cache.store, space)
     if unreadable := sum(
         not cache.engine.codec.can_decode(one.value, bound_to=Place(space, one.key).bound_to)

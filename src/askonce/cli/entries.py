@@ -28,7 +28,14 @@ from askonce.cli.common import (
     span,
     usd,
 )
-from askonce.cli.opened import check_keys, filled_page, note_other_keys, opened_cache, stored_entry
+from askonce.cli.opened import (
+    check_keys,
+    filled_page,
+    note_other_keys,
+    opened_cache,
+    other_namespaces,
+    stored_entry,
+)
 from askonce.cli.requests import key_in, key_of
 from askonce.entries.entry import Entry, Place
 from askonce.errors import CodecError, ConfigError
@@ -63,6 +70,7 @@ def ls(
             note_other_keys(cache)
         else:
             check_keys(cache)
+        elsewhere = "" if rows or after or as_json else other_namespaces(cache)
     following = page.cursor.hex()
     if as_json:
         print_json({"namespace": space, "entries": rows, "after": following})
@@ -71,6 +79,8 @@ def ls(
         print_rows(_HEADINGS, [_cells(row) for row in rows])
     else:
         out.print(f"{'Nothing more' if after else 'Nothing'} is stored in namespace {space!r}.", markup=False)
+        if elsewhere:
+            out.print(f"The store has: {elsewhere}", markup=False)
     if following:
         given = [
             ("--limit", None if limit == _LIMIT else str(limit)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from askonce.stores.configured import KEYS_VARIABLE, default_store, named
 from askonce.stores.memory import MemoryStore
 
 _TIMEOUT_SECONDS = 30.0
+_MOST_NAMED = 10
 
 
 class NoStoreYet(ConfigError):
@@ -218,6 +220,24 @@ def _lies_open(store: Store, base: str) -> bool:
 
     names = (one for one in store.namespaces() if one == base or one.startswith(f"{base}/"))
     return any(one == base or not is_state(store, one, base) for one in names)
+
+
+def other_namespaces(cache: Cache) -> str:
+    """Where the store of a cache has entries, but for the namespace in effect, as options; empty: nowhere."""
+    from askonce.engine.erasure import is_state
+
+    store, space, found = cache.store, cache.engine.namespace_in_effect(), list[str]()
+    for name in sorted(store.namespaces()):
+        if name == space or is_sealed_name(name) or is_state(store, name, name.partition("/")[0]):
+            continue
+        if store.size(name).entries:
+            if len(found) == _MOST_NAMED:
+                return "; ".join([*found, "…"])
+            base, *tenants = map(unquote, name.split("/"))
+            found.append(
+                shlex.join(["--namespace", base, *(part for one in tenants for part in ("--tenant", one))])
+            )
+    return "; ".join(found)
 
 
 def note_other_keys(cache: Cache) -> int:

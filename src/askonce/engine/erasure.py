@@ -147,9 +147,9 @@ def erase_from(
     """
     report = Eraser(store, codec, base, target, progress).erase(access_log)
     if isinstance(store, SealedStore):  # trackers of prefixes and routers name their namespaces in the open
+        store.store_names(report.logs)
         in_the_open = Eraser(store.unsealed, codec, base, target, progress)
         report = _together(report, in_the_open.erase(access_log))
-        store.store_names(report.logs)
     report.encrypted = unknown_namespaces(store)
     return report
 
