@@ -1,7 +1,7 @@
 """The circuit breaker around a store: a failing store never fails the application.
 
-An operation that fails or takes too long is counted, and the caller continues as if the store were empty. Reads,
-and each writing operation, are counted apart, and on a cluster by node: a full disk costs no hit. After several
+An operation that fails or takes too long is counted, and the caller continues as if the store were empty. Lookups,
+and each other operation, are counted apart, and on a cluster by node: a full disk costs no hit. After several
 failures in a row the breaker opens: for a while the store is not called for that at all, then one request tries it
 again. One line is logged when trouble begins and one when it ends.
 """
@@ -20,10 +20,8 @@ from askonce.stores.health import Lane, StoreHealth
 
 T = TypeVar("T")
 
-_READ = "read"
-_WRITES = frozenset(
-    "put touch evict delete delete_tag clear lease release claim fulfil log_append vector_put vector_delete".split()
-)
+_LOOKUPS = frozenset({"get", "get_many"})
+"""Share a lane; every other operation has its own, so that what fails costs no hit."""
 _KEYED = frozenset("get get_many put touch delete lease release claim fulfil".split())
 _READS = frozenset("aget aget_many aget_many_with_log alog_read".split())
 _READ_BYTES = 16_000
@@ -134,7 +132,7 @@ class CircuitBreaker:
         part = ""
         if name in _KEYED and (key := _first_key(args[1])) is not None:
             part = self.store.part(args[0], key)
-        return Lane(name if name in _WRITES else _READ, part)
+        return Lane("read" if name in _LOOKUPS else name, part)
 
     def _failed(
         self, operation: Callable[..., Any], args: Sequence[Any], error: Exception, began: float

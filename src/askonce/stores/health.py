@@ -20,18 +20,31 @@ _FIRST_CALM_SECONDS, _CALM_SECONDS = 5.0, 10.0
 _FAILING = "askonce: store %s is failing (%s); what fails is bypassed until it recovers"
 _NOT_STORED = "askonce: store %s does not store answers (%s)"
 _RECOVERED = "askonce: store %s has recovered"
+_WRITES = frozenset(
+    "put touch evict delete delete_tag clear lease release claim fulfil log_append vector_put vector_delete".split()
+)
 
 
 class Lane(NamedTuple):
     """What fails or works by itself.
 
     Attributes:
-        operation: ``read``, or the name of a writing operation.
+        operation: ``read`` for a lookup, or the name of another operation.
         part: the node of a cluster; empty for a store that is one.
     """
 
     operation: str
     part: str = ""
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it is lookups."""
+        return self.operation == "read"
+
+    @property
+    def line(self) -> str:
+        """What the log says of its failure alone."""
+        return _NOT_STORED if self.operation in _WRITES else _FAILING
 
 
 class _LaneHealth:
@@ -60,7 +73,7 @@ class _LaneHealth:
 
 
 class _Story:
-    """What the log says of a trouble: a line when it begins or gets worse, and one when it is over.
+    """What the log is to say of a trouble: a line when it begins or gets worse, and one when it is over.
 
     Args:
         name: the store.
@@ -74,6 +87,7 @@ class _Story:
         self.troubled_at = self._ended_at = float("-inf")
         self._began_at, self._calm_seconds = float("-inf"), 0.0
         self.line = ""  # the one that was logged; empty while all is well
+        self._to_log: list[tuple[str, ...]] = []
 
     def begin(self, now: float, line: str, why: str) -> None:
         if self.line in ("", _NOT_STORED) and line != self.line:
@@ -83,16 +97,21 @@ class _Story:
             elif now - self._began_at < _CALM_SECONDS:
                 return  # if it stays worse, the next failure says so
             self.line, self._began_at = line, now
-            logger.warning(line, self._name, why)
+            self._to_log.append((line, self._name, why))
 
     def end(self, now: float) -> None:
         if self.line and now - self.troubled_at >= self._calm_seconds:
             self.line, self._ended_at = "", now
-            logger.warning(_RECOVERED, self._name)
+            self._to_log.append((_RECOVERED, self._name))
+
+    def take(self) -> list[tuple[str, ...]]:
+        """What is to be logged now: outside of any lock, since a handler may be slow, or call the cache."""
+        lines, self._to_log = self._to_log, []
+        return lines
 
 
 class StoreHealth:
-    """Counts failures in a row by lane, and decides whether the store may be called. Thread-safe.
+    """Counts failures in a row by lane, and decides whether the store may be called. Thread-safe, and reentrant.
 
     Args:
         name: the store, for the log.
@@ -104,10 +123,10 @@ class StoreHealth:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler and finalizers may call the store, too
         self._lanes: dict[Lane, _LaneHealth] = {}
         self._story = _Story(name)
-        self._not_stored = ""  # why writes fail, which is logged when it is clear that reads do not
+        self._aside: tuple[str, str] | None = None  # what else fails, logged when it is clear that reads do not
         self._trouble_began = float("-inf")
         self._reads_work = False  # in calls that began since then
         self._unexpected: set[str] = set()
@@ -117,7 +136,7 @@ class StoreHealth:
     @property
     def state(self) -> Literal["closed", "open"]:
         """``open`` while the store, or a part of it, is not read."""
-        return "open" if any(one.pause for lane, one in self._lanes.copy().items() if _reads(lane)) else "closed"
+        return "open" if any(one.pause for lane, one in self._lanes.copy().items() if lane.is_read) else "closed"
 
     def allows(self, lane: Lane) -> bool:
         """Whether the store may be called now. While open, one caller is let through after each pause."""
@@ -137,55 +156,67 @@ class StoreHealth:
         """Let the next caller through although a pause is not over: one that cannot come again later."""
         with self._lock:
             now = time.monotonic()
-            for one in self._lanes.values():
+            for one in list(self._lanes.values()):
                 one.next_try = min(one.next_try, now)
 
     def succeeded(self, lane: Lane, operation: str, began: float) -> None:
         """Record that the store answered a call that began then, while it `is_troubled`."""
         with self._lock:
-            now = time.monotonic()
-            self._unexpected.discard(operation)
-            if (one := self._lanes.get(lane)) is not None and one.failures:
-                if one.pause:
-                    self._story.troubled_at = now
-                if one.pause and _reads(lane):
-                    for other, health in self._lanes.items():
-                        if other.part == lane.part:  # what could not be written meanwhile may be, too
-                            health.close(now)
-                one.close(now)
-            self._forget_old(now)
-            self._reads_work = self._reads_work or (_reads(lane) and began >= self._trouble_began)
-            failing = [lane for lane, health in self._lanes.items() if health.failures]
-            if self._not_stored and self._reads_work:
-                self._story.begin(now, _NOT_STORED, self._not_stored)
-            if not any(self._lanes[one].pause or not _reads(one) for one in failing):
-                self._not_stored = ""
-                self._story.end(now)
-            self.is_troubled = bool(failing or self._story.line or self._unexpected)
+            self._succeeded(lane, operation, began)
+            lines = self._story.take()
+        for line in lines:
+            logger.warning(*line)
+
+    def _succeeded(self, lane: Lane, operation: str, began: float) -> None:
+        now = time.monotonic()
+        self._unexpected.discard(operation)
+        if (one := self._lanes.get(lane)) is not None and one.failures:
+            if one.pause:
+                self._story.troubled_at = now
+            if one.pause and lane.is_read:
+                for other, health in list(self._lanes.items()):
+                    if other.part == lane.part:  # what could not be written meanwhile may be, too
+                        health.close(now)
+            one.close(now)
+        self._forget_old(now)
+        self._reads_work = self._reads_work or (lane.is_read and began >= self._trouble_began)
+        failing = {lane: health for lane, health in list(self._lanes.items()) if health.failures}
+        if self._aside and self._reads_work:
+            self._story.begin(now, *self._aside)
+        if not any(health.pause or not one.is_read for one, health in failing.items()):
+            self._aside = None
+            self._story.end(now)
+        self.is_troubled = bool(failing or self._story.line or self._unexpected)
 
     def failed(self, lane: Lane, error: Exception, began: float) -> None:
         """Record that it did not answer a call that began then (on the monotonic clock)."""
+        text = error_text(error, self._name)
         with self._lock:
-            now = time.monotonic()
-            self.errors += 1
-            if not self.is_troubled:
-                self._trouble_began, self._reads_work = now, False
-            self.is_troubled = True
-            one = self._lanes.setdefault(lane, _LaneHealth())
-            one.failures, one.failed_at = one.failures + 1, now
-            text = error_text(error, self._name)
-            self._story.troubled_at = now
-            if _reads(lane):
-                self._reads_work = False
-            elif one.failures >= _FAILURES_TO_LOG:
-                self._not_stored = text
-            was_open = bool(one.pause)
-            if (not one.pause and one.failures < _FAILURES_TO_OPEN) or began <= one.opened_at:
-                return  # or the call began before the breaker opened, and adds nothing
-            one.open(now)
-            reads_fail = any(_reads(other) and health.failures for other, health in self._lanes.items())
-            if reads_fail or self._reads_work or was_open:  # else the next read shows which it is
-                self._story.begin(now, _FAILING if reads_fail else _NOT_STORED, text)
+            self._failed(lane, text, began)
+            lines = self._story.take()
+        for line in lines:
+            logger.warning(*line)
+
+    def _failed(self, lane: Lane, text: str, began: float) -> None:
+        now = time.monotonic()
+        self.errors += 1
+        if not self.is_troubled:
+            self._trouble_began, self._reads_work = now, False
+        self.is_troubled = True
+        one = self._lanes.setdefault(lane, _LaneHealth())
+        one.failures, one.failed_at = one.failures + 1, now
+        self._story.troubled_at = now
+        if lane.is_read:
+            self._reads_work = False
+        elif one.failures >= _FAILURES_TO_LOG:
+            self._aside = lane.line, text
+        was_open = bool(one.pause)
+        if (not one.pause and one.failures < _FAILURES_TO_OPEN) or began <= one.opened_at:
+            return  # or the call began before the breaker opened, and adds nothing
+        one.open(now)
+        reads_fail = any(other.is_read and health.failures for other, health in list(self._lanes.items()))
+        if reads_fail or self._reads_work or was_open:  # else the next read shows which it is
+            self._story.begin(now, _FAILING if reads_fail else lane.line, text)
 
     def unexpected(self, operation: str, error: Exception) -> None:
         """Log an error that is none of a store's, once until the operation succeeds."""
@@ -197,11 +228,7 @@ class StoreHealth:
         """Forget what nobody has tried for long, such as a node that is no more."""
         for lane, one in list(self._lanes.items()):
             if now - max(one.failed_at, one.closed_at, one.next_try) > _RELAPSE_SECONDS:
-                del self._lanes[lane]
-
-
-def _reads(lane: Lane) -> bool:
-    return lane.operation == "read"
+                self._lanes.pop(lane, None)
 
 
 def error_text(error: Exception, store: str) -> str:

@@ -83,13 +83,13 @@ _SHARD = _text("shard")
 _PUT, _TOUCH, _EVICT, _DELETE, _DELETE_TAG, _SIZE = (
     _load(name, _SHARD) for name in ("put", "touch", "evict", "delete", "delete_tag", "size")
 )
-_LEASE, _RELEASE, _LOG_APPEND, _LOG_READ = (_load(name) for name in ("lease", "release", "log_append", "log_read"))
+_LEASE, _RELEASE, _LOG_APPEND = (_load(name) for name in ("lease", "release", "log_append"))
 _VECTOR_PUT, _VECTOR_DELETE = _load("vector_put"), _load("vector_delete")
 SOURCES = {
     script.sha: script.source
     for script in (
         *(_PUT, _TOUCH, _EVICT, _DELETE, _DELETE_TAG, _SIZE),
-        *(_LEASE, _RELEASE, _LOG_APPEND, _LOG_READ, _VECTOR_PUT, _VECTOR_DELETE),
+        *(_LEASE, _RELEASE, _LOG_APPEND, _VECTOR_PUT, _VECTOR_DELETE),
     )
 }
 """Source of each script by its digest, for a server that lacks it."""
@@ -234,11 +234,17 @@ def _log_names(namespace: str) -> list[bytes]:
     return [_name(namespace, 0, "log"), _name(namespace, 0, "head")]
 
 
-def _log_page(reply: Any, after: int) -> LogPage:
-    head, retained, events = reply
-    first = max(after, head - retained) + 1
-    missed = after < head - retained if after else retained >= LOG_LENGTH
-    return LogPage(list(enumerate(events, first)), head, truncated=missed)
+def _log_ends(namespace: str) -> list[Command]:
+    events, head = _log_names(namespace)
+    return [("GET", head), ("LLEN", events)]
+
+
+def _empty_page(ends: Sequence[Any], after: int) -> LogPage | None:
+    """The page after a position, by the replies to `_log_ends`; ``None`` if there are events to be read."""
+    head, retained = int(ends[0] or 0), ends[1]
+    if not head or not retained:  # a server that is short of memory may have dropped one of the keys
+        return LogPage()
+    return LogPage([], head) if head <= after else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,9 +284,9 @@ class Plans:
         self, namespace: str, keys: Sequence[bytes], log: str, after: int, limit: int
     ) -> Plan[tuple[list[bytes | None], LogPage]]:
         places = _by_shard(keys, self.shards)
-        read = _call(_LOG_READ, _log_names(log), after, limit)
-        page, *replies = yield [read, *self._gets(namespace, keys, places)]
-        return self._got(keys, places, replies), _log_page(page, after)
+        head, retained, *replies = yield [*_log_ends(log), *self._gets(namespace, keys, places)]
+        page = yield from self._log_page(log, after, limit, (head, retained))
+        return self._got(keys, places, replies), page
 
     @staticmethod
     def _gets(namespace: str, keys: Sequence[bytes], places: Mapping[int, list[int]]) -> list[Command]:
@@ -451,9 +457,7 @@ class Plans:
     def _release(self, namespace: str, key: bytes, owner: str) -> Command:
         return _call(_RELEASE, [self._lease_name(namespace, key)], owner)
 
-    def claim(
-        self, namespace: str, key: bytes, owner: str, seconds: float, log: str, after: int, limit: int
-    ) -> Plan[Claimed]:
+    def claim(self, namespace: str, key: bytes, owner: str, seconds: float, log: str, after: int) -> Plan[Claimed]:
         """The lease and the record are on one node; on a cluster the log may be on another, which may be down."""
         commands = InOrder(
             [
@@ -462,25 +466,25 @@ class Plans:
             ]
         )
         if self.shards == 1:
-            commands.append(_call(_LOG_READ, _log_names(log), after, limit))
-        held, stored, *pages = yield commands
-        page = _log_page(pages[0], after) if pages else None
+            commands.extend(_log_ends(log))
+        held, stored, *ends = yield commands
+        page = _empty_page(ends, after) if ends else None
         return Claimed(bool(held), unpacked(stored, self.clock()), page)
 
     def fulfil(
-        self, namespace: str, record: Record, budget: Budget, owner: str, log: str, after: int, limit: int
+        self, namespace: str, record: Record, budget: Budget, owner: str, log: str, after: int
     ) -> Plan[tuple[int, LogPage | None]]:
         number = shard_of(record.key, self.shards)
         base, limits = _base(budget.policy, self.clock()), _limits(budget, self.shards)
         put = self._on(_PUT, namespace, number, base, *limits, budget.admission, *_put_arguments([record]))
-        commands, read = InOrder([put, self._release(namespace, record.key, owner)]), None
+        commands = InOrder([put, self._release(namespace, record.key, owner)])
         if self.shards == 1:
-            commands.append(read := _call(_LOG_READ, _log_names(log), after, limit))
-        (evicted, done), _, *pages = yield commands
+            commands.extend(_log_ends(log))
+        (evicted, done), _, *ends = yield commands
         if not done:
             evicted += yield from self.put(namespace, [record], budget)
-            pages = (yield [read]) if read else []
-        return evicted, _log_page(pages[0], after) if pages else None
+            ends = []  # of a moment before the record was put
+        return evicted, _empty_page(ends, after) if ends else None
 
     def log_append(self, namespace: str, event: bytes) -> Plan[int]:
         begin = log_begins(self.clock())
@@ -488,5 +492,28 @@ class Plans:
         return int(sequence)
 
     def log_read(self, namespace: str, after: int, limit: int) -> Plan[LogPage]:
-        [page] = yield [_call(_LOG_READ, _log_names(namespace), after, limit)]
-        return _log_page(page, after)
+        ends = yield _log_ends(namespace)
+        return (yield from self._log_page(namespace, after, limit, ends))
+
+    def _log_page(self, log: str, after: int, limit: int, ends: Sequence[Any]) -> Plan[LogPage]:
+        """The page after a position, given the replies to `_log_ends`.
+
+        Not by a script, which a server that takes no writes, or a user who may not send scripts, cannot run.
+        """
+        name, head_name = _log_names(log)
+        slack = 0  # events are dropped at the beginning while others are appended
+        while (page := _empty_page(ends, after)) is None:
+            begin = max(after - (int(ends[0]) - ends[1]) - slack, 0)
+            *ends, events, head = yield [
+                *_log_ends(log),
+                ("LRANGE", name, begin, begin + slack + limit - 1),
+                ("GET", head_name),
+            ]
+            dropped = int(ends[0] or 0) - ends[1]
+            first, wanted = dropped + begin + 1, max(after, dropped) + 1
+            if head == ends[0] and ends[1] and first <= wanted:  # else it changed meanwhile
+                missed = after < dropped if after else ends[1] >= LOG_LENGTH
+                read = list(enumerate(events, first))[wanted - first : wanted - first + limit]
+                return LogPage(read, int(head), truncated=missed)
+            slack = 2 * slack + BATCH
+        return page

@@ -408,22 +408,22 @@ class RedisStore(VectorSets, Store):
     def claim(
         self, namespace: str, key: bytes, owner: str, seconds: float, log: str, after: int, limit: int = 1000
     ) -> Claimed:
-        return self._run(self._plans.claim(namespace, key, owner, seconds, log, after, limit))
+        return self._run(self._plans.claim(namespace, key, owner, seconds, log, after))
 
     async def aclaim(
         self, namespace: str, key: bytes, owner: str, seconds: float, log: str, after: int, limit: int = 1000
     ) -> Claimed:
-        return await self._arun(self._plans.claim(namespace, key, owner, seconds, log, after, limit))
+        return await self._arun(self._plans.claim(namespace, key, owner, seconds, log, after))
 
     def fulfil(
         self, namespace: str, record: Record, budget: Budget, owner: str, log: str, after: int, limit: int = 1000
     ) -> tuple[int, LogPage | None]:
-        return self._run(self._plans.fulfil(namespace, record, budget, owner, log, after, limit))
+        return self._run(self._plans.fulfil(namespace, record, budget, owner, log, after))
 
     async def afulfil(
         self, namespace: str, record: Record, budget: Budget, owner: str, log: str, after: int, limit: int = 1000
     ) -> tuple[int, LogPage | None]:
-        return await self._arun(self._plans.fulfil(namespace, record, budget, owner, log, after, limit))
+        return await self._arun(self._plans.fulfil(namespace, record, budget, owner, log, after))
 
     def log_append(self, namespace: str, event: bytes) -> int:
         return self._run(self._plans.log_append(namespace, event))
