@@ -269,6 +269,18 @@ def test_no_function_has_more_than_sixty_lines(folder: Path) -> None:
     assert not [one.name for one in functions if (one.end_lineno or 0) - one.lineno >= 60]
 
 
+# -- locks ---------------------------------------------------------------------------------------------------------
+
+
+def test_locks_are_reentrant() -> None:
+    """The handler of a signal, or a finalizer, may call a cached model while its thread holds one."""
+    plain = {str(path.relative_to(SOURCE)) for path in FILES if re.search(r"threading\.Lock\b", path.read_text())}
+    assert plain == {
+        "llama_index/keys/model.py",  # its type
+        "stores/sqlite/connections.py",  # a transaction has none within; a thread waits for it with a time limit
+    }
+
+
 # -- the package ---------------------------------------------------------------------------------------------------
 
 

@@ -150,6 +150,47 @@ def test_a_store_that_cannot_write_still_serves_what_it_holds_and_is_logged_once
     ]
 
 
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("operation", ["log_read", "get_many_with_log", "claim", "put"])
+def test_an_operation_that_fails_takes_no_hit_away(operation: str, asynchronous: bool) -> None:
+    store = MemoryStore()
+    both = Both(Application(Cache(store)), asynchronous)
+    both.answer("stored")
+
+    def failing(*args: Any) -> Any:
+        raise StoreUnavailable("not served")
+
+    setattr(store, operation, failing)
+    for number in range(10):
+        both.answer(f"{number}")
+        assert both.answer("stored") == "exact: stored!"
+    assert both.application.cache.stats().store == "up"
+
+
+def test_a_handler_of_log_lines_may_be_slow_and_may_call_the_cache() -> None:
+    store = FailingStore()
+    application = Application(Cache(store))
+    store.failing, ended = True, []
+
+    class Alert(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            assert application.cache.stats().errors
+            other = threading.Thread(target=application.answer, args=("in another thread",), daemon=True)
+            other.start()
+            other.join(10)
+            ended.append(not other.is_alive())
+
+    handler, logger = Alert(), logging.getLogger("askonce")
+    handler.lock = None  # of `logging` itself, for which threads that log would wait
+    logger.addHandler(handler)
+    try:
+        for number in range(5):
+            application.answer(f"{number}")
+    finally:
+        logger.removeHandler(handler)
+    assert ended and all(ended)
+
+
 def test_no_outage_of_reads_is_logged_before_one_has_failed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -116,7 +116,7 @@ class Follower(Generic[D, S]):
         self._unsent: tuple[Delta, D] | None = None
         self._last_active: dict[bytes, float] = {}
         self._since_snapshot = 0
-        self._turn = threading.Lock()
+        self._turn = threading.RLock()
         self._logged_invalid = False
         self.position = -1
         self.is_current = True

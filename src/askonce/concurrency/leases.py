@@ -42,7 +42,7 @@ class Leases:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._owner = uuid.uuid4().hex  # those held before belong to the parent
         self._held: dict[Place, Flight] = {}
 

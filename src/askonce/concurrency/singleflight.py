@@ -65,7 +65,7 @@ class SingleFlight:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._in_progress: dict[Place, Flight] = {}  # the parent's flights stay in the parent
         self._dropped: deque[Flight] = deque()
         self.watched.clear()  # by the owner's id: flights whose leaders are watched
@@ -148,7 +148,7 @@ class SingleFlight:
             return
         flight.resolved, flight.entry = True, entry
         if self._in_progress.get(flight.place) is flight:
-            del self._in_progress[flight.place]
+            self._in_progress.pop(flight.place, None)
         self._unwatch(flight)
         for wake in flight.wake:
             wake()
@@ -159,7 +159,7 @@ class SingleFlight:
         if watched is not None and flight in watched:
             watched.remove(flight)
             if not watched:
-                del self.watched[id(flight.owner)]
+                self.watched.pop(id(flight.owner), None)
 
     def wait(self, flight: Flight, began: float) -> Outcome:
         """Block this thread until the flight is resolved, or the caller is to make the answer.

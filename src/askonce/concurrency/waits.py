@@ -56,7 +56,7 @@ class Waits:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._of: dict[Any, Flight] = {}  # by task, or by the thread that is blocked
         # All of a thread: its own, or of tasks that it runs.
         self._within: dict[threading.Thread, list[Flight]] = {}

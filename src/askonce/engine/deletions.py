@@ -89,7 +89,7 @@ class SharedDeletions:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def event(self, namespace: str, tag: str | None = None) -> bytes:
         """Record a deletion that this process is about to do; returns what is to be appended to the log before."""

@@ -101,7 +101,7 @@ class EventQueue:
     def after_fork(self) -> None:
         self._events: deque[CacheEvent] = deque()  # what waited in the parent is the parent's
         self._heard: deque[CacheEvent] = deque()
-        self._taking = threading.Lock()
+        self._taking = threading.RLock()
         self._flushing = threading.RLock()  # the listener may flush or close its cache
 
     def emit(self, event: CacheEvent) -> None:

@@ -35,7 +35,7 @@ class LinearRegression:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __call__(self, features: Sequence[float]) -> float:
         """The value that is expected at these features."""

@@ -20,7 +20,7 @@ from askonce.llama_index.models.twin import Link, Twin, original
 from askonce.llama_index.prefix.tracker import PrefixTracker
 from askonce.stores import Client, Store
 
-_installing = threading.Lock()
+_installing = threading.RLock()
 _installed: Installation | None = None
 
 

@@ -156,7 +156,7 @@ class Changes:
                 return True  # an event cannot be read yet: an earlier one is still being written
             if not self._known_from <= source.position <= self.position:
                 return True  # older than the known changes, or of a log that was lost
-            if self._open and any(begun <= source.position for begun in self._open.values()):
+            if self._open and any(begun <= source.position for begun in list(self._open.values())):
                 return True  # found while documents were being written
             if source.any_change and self._some_changed_at > source.position:
                 return True

@@ -17,14 +17,14 @@ import msgspec
 
 from askonce.entries.entry import Source
 from askonce.provenance.retrieved import RetrievedDocument, remember
-from askonce.stores.fork import fork_rlock
+from askonce.stores.fork import fork_lock
 
 _MOST_DOCUMENTS = 1000
 """The most documents that a context holds, from the latest retrievals."""
 _MOST_ANSWERS = 100
 
 
-_reading = fork_rlock()
+_reading = fork_lock()
 """Held while prompts are read: by one thread at a time, since a run's are read with those of the runs around it."""
 
 _Name = tuple[str, str, tuple[str, ...]]
@@ -61,7 +61,7 @@ class RetrievalContext:
     ) -> None:
         self.is_run, self.outer, self.caller = is_run, outer, caller
         self._is_tool = is_tool
-        self._lock = fork_rlock()  # the garbage collector ends streams at any moment of this thread
+        self._lock = fork_lock()  # the garbage collector ends streams at any moment of this thread
         self._documents: dict[_Name, _Held] = {}
         self._answers: list[Answered] = []
         self._unread: list[tuple[str, Callable[[], Iterable[RetrievedDocument]]]] = []

@@ -74,7 +74,7 @@ class Writes:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._open: dict[int, Write] = {}  # those of the parent are the parent's to renew
 
     async def begin(self, call: Call, corpus: str, ids: Sequence[str] | None) -> Write:

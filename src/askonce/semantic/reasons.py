@@ -63,7 +63,7 @@ class Reasons:
     """Counts of one process. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._counts: Counter[str] = Counter()
         self._recent: deque[str] = deque(maxlen=_RECENT)
         self._partitions: OrderedDict[bytes, None] = OrderedDict()

@@ -3,6 +3,8 @@
 A fork copies the memory of all threads but only the thread that forked. So in the child the other threads do not
 exist, and a lock that one of them held would never be released. The owner of a thread, a lock or a connection
 registers with `reset_after_fork` and creates it again; a lock that guards nothing but whole steps is a `fork_lock`.
+
+Locks are reentrant: the handler of a signal, or a finalizer, may call a cached model while its thread holds one.
 """
 
 from __future__ import annotations
@@ -29,15 +31,8 @@ def reset_after_fork(owner: ForkAware) -> None:
     _fork_aware.add(owner)
 
 
-def fork_lock() -> threading.Lock:
+def fork_lock() -> Any:
     """A lock that is free in a forked child."""
-    lock = threading.Lock()
-    _locks.add(lock)
-    return lock
-
-
-def fork_rlock() -> Any:
-    """The same, reentrant."""
     lock = threading.RLock()
     _locks.add(lock)
     return lock

@@ -64,7 +64,7 @@ class TotalsWriter:
 
     def after_fork(self) -> None:
         # What was counted is the parent's.
-        self._adding, self._writing = threading.Lock(), threading.Lock()
+        self._adding, self._writing = threading.RLock(), threading.RLock()
         self._process = os.urandom(16)
         self._hours: dict[int, RowSums] = {}
         self._changed: set[int] = set()
@@ -91,7 +91,7 @@ class TotalsWriter:
     def forget(self, erased: Collection[bytes]) -> None:
         """Count what was counted under erased names under another one."""
         with self._adding:
-            for hour, sums in self._hours.items():
+            for hour, sums in list(self._hours.items()):
                 [before] = buckets = [Bucket(hour, 1, sums.rows())]
                 [after] = without(buckets, erased)
                 if after != before:

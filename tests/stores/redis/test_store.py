@@ -16,8 +16,8 @@ import redis
 from askonce.errors import StoreUnavailable
 from askonce.eviction.policy import Budget
 from askonce.stores import Record, Size
-from askonce.stores.base import Store
-from askonce.stores.redis import RedisStore
+from askonce.stores.base import LogPage, Store
+from askonce.stores.redis import RedisStore, plans
 from askonce.testing import FakeClock, StoreConformance
 from tests.stores.redis.conftest import PATIENT
 from tests.support import servers
@@ -103,6 +103,45 @@ def test_a_fulfilled_record_is_put_before_the_log_is_read(
         done = list(itertools.takewhile(lambda one: "ECHO" not in one, (c["command"] for c in monitor.listen())))
     names = [re.sub(r".*\b(HSET|LLEN)\b.*", r"\1", one, flags=re.DOTALL) for one in done]
     assert names.index("HSET") < len(names) - 1 - names[::-1].index("LLEN")
+
+
+@pytest.mark.parametrize("name", ["redis-6.2", "redis-8.2"])
+def test_the_log_is_read_where_the_server_takes_no_writes(name: servers.Name, space: str) -> None:
+    if reason := servers.available(name):
+        pytest.skip(reason)
+    with servers.start(name, private=True) as server, redis.Redis.from_url(server.url) as admin:
+        store = RedisStore(server.url, timeout_seconds=PATIENT)
+        first = store.log_append(space, b"event")
+        admin.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
+        assert store.log_read(space, 0).events == [(first, b"event")]
+        assert store.get_many_with_log(space, [b"k"], space, first) == ([None], LogPage([], first))
+        store.close()
+
+
+@pytest.mark.parametrize("appended", [0, 1, 70, 500])
+def test_a_log_that_drops_events_while_it_is_read_gives_no_gap(
+    appended: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("askonce.stores.redis.plans.LOG_LENGTH", 1000)
+    head = 5000
+    plan = plans.Plans(1, time.time).log_read("n", 4300, 5)
+    commands = next(plan)
+    while True:
+        events = [b"%d" % number for number in range(head - 999, head + 1)]
+        replies: list[object] = []
+        for command in commands:
+            low, high = command[2:] if command[0] == "LRANGE" else (0, -1)
+            assert isinstance(low, int) and isinstance(high, int)
+            replies.append({"GET": b"%d" % head, "LLEN": 1000}.get(str(command[0]), events[low : high + 1]))
+        head, appended = head + appended, appended // 2
+        try:
+            commands = plan.send(replies)
+        except StopIteration as done:
+            page = done.value
+            break
+    begin = max(4301, page.head - 999)
+    assert page.events == [(number, b"%d" % number) for number in range(begin, begin + 5)]
+    assert page.truncated == (begin > 4301)
 
 
 def test_no_operation_walks_the_keyspace(store: RedisStore, admin: redis.Redis, space: str) -> None:

@@ -39,6 +39,21 @@ class TestSQLite(StoreConformance):
         return open_store
 
 
+def test_a_read_may_begin_within_a_read(store: SQLiteStore) -> None:
+    """As in the handler of a signal, or in a finalizer."""
+    store.put("n", [Record(b"k", b"v")])
+    found = []
+
+    def read() -> None:
+        with store._connections.reading():
+            found.append(store.get("n", b"k"))
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    reader.join(10)
+    assert found == [b"v"]
+
+
 PUT_FOR_EVER = """
 import random, sys
 from askonce.eviction.policy import Budget

@@ -34,7 +34,7 @@ from askonce.prefix.tracker import TrackedCall, TrackerOptions, tracker_of
 from askonce.prefix.tracking.aggregates import Day
 from askonce.prefix.tracking.history import Recent
 from askonce.stores import Client, Store
-from askonce.stores.fork import fork_rlock
+from askonce.stores.fork import fork_lock
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import AgentMiddleware
@@ -108,7 +108,7 @@ class PrefixTracker(BaseCallbackHandler):
         self.core = tracker_of(store, options)
         self._provider = provider
         self._calls: Recent[UUID, TrackedCall] = Recent(_MOST_CALLS)
-        self._lock = fork_rlock()  # the garbage collector ends streams, whatever this thread is at
+        self._lock = fork_lock()  # the garbage collector ends streams, whatever this thread is at
         self._warned: set[str] = set()
 
     def days(self) -> list[Day]:

@@ -45,7 +45,7 @@ from askonce.prefix.tracker import TrackedCall, TrackerOptions, tracker_of
 from askonce.prefix.tracking.aggregates import Day
 from askonce.prefix.tracking.history import Recent
 from askonce.stores import Client, Store
-from askonce.stores.fork import fork_rlock
+from askonce.stores.fork import fork_lock
 
 logger = logging.getLogger("askonce")
 
@@ -81,7 +81,7 @@ class PrefixTracker:
     ) -> None:
         self.core = tracker_of(store, options)
         self._provider = provider
-        self._lock = fork_rlock()  # the garbage collector ends streams, whatever this thread is at
+        self._lock = fork_lock()  # the garbage collector ends streams, whatever this thread is at
         self._models: Recent[str, Any] = Recent(_MOST_CALLS)  # by span
         self._calls: Recent[str, TrackedCall] = Recent(_MOST_CALLS)
         self._warned: set[str] = set()

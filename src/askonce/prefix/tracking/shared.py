@@ -149,7 +149,7 @@ class SharedHistory:
         reset_after_fork(self)
 
     def _start(self) -> None:
-        self._lock, self._writing = threading.Lock(), threading.Lock()
+        self._lock, self._writing = threading.RLock(), threading.RLock()
         self._waiting: list[tuple[Sent, int, float]] = []
         self._published: Recent[bytes, float] = Recent(20_000)
         self._follower = Follower(self._breaker, self._codec, self._log, self, expires_at=self._expires_at)

@@ -85,7 +85,7 @@ class DecisionRule:
         self.max_error = max_error
         self.confidence = confidence
         self.slack = min(8.0, max(4.0, 400 * max_error))
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._state = RuleState()
         self._recent: deque[float] = deque(maxlen=_RECENT)
         self._decided = 0

@@ -68,7 +68,7 @@ class Index:
 
     def __init__(self, *, exact: int = EXACT) -> None:
         self._exact = exact
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._dimensions: int | None = None
         self._queries: dict[int, IndexedQuery] = {}
         self._answers: dict[bytes, list[int]] = {}

@@ -93,7 +93,7 @@ class SharedQuestions:
         self._codec, self._log, self._file = codec, log, file
         self._index, self._rule, self._entries = index, rule, entries
         self._follower = Follower(breaker, codec, log, self, snapshot_after=_SNAPSHOT_AFTER)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._new = SemanticDelta([], [], [])
         self._came = 0  # questions since the last check
         self._closed = False

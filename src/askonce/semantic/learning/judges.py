@@ -295,7 +295,7 @@ class ChatJudge:
         self.usage = NO_USAGE
 
     def after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __call__(self, comparison: Comparison) -> bool | None:
         """The model's verdict; ``None`` if it replies neither word alone, or an answer is empty or very long.

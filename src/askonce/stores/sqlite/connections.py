@@ -7,9 +7,10 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from askonce.errors import StoreError, StoreUnavailable
 from askonce.stores.shutdown import refuse_at_exit
@@ -57,9 +58,9 @@ class Connections:
         self._replaceable = replaceable
         self.traces = False
         self._local = threading.local()
-        self._adding = threading.Lock()
+        self._adding = threading.RLock()
         self._handles: weakref.WeakSet[Handle] = weakref.WeakSet()
-        self._writer = self._new_handle()
+        self._writer = self._new_handle(threading.Lock)  # a transaction has none within
         self._file: tuple[int, int] | None = None
         _alive.add(self)
 
@@ -68,7 +69,7 @@ class Connections:
         try:
             handle: Handle = self._local.handle
         except AttributeError:
-            handle = self._local.handle = self._new_handle()
+            handle = self._local.handle = self._new_handle(threading.RLock)
         return handle
 
     @contextmanager
@@ -158,7 +159,7 @@ class Connections:
             with handle.lock:
                 handle.close()
 
-    def hold(self) -> list[threading.Lock]:
+    def hold(self) -> list[Any]:
         """Close all and prevent them from opening; returns the locks to release."""
         held = []
         for handle in self._all():
@@ -169,12 +170,12 @@ class Connections:
 
     def begin_in_child(self) -> None:
         """Forget what threads of the parent hold."""
-        self._adding = threading.Lock()
+        self._adding = threading.RLock()
         for handle in list(self._handles):
-            handle.lock = threading.Lock()
+            handle.lock = handle.new_lock()
 
-    def _new_handle(self) -> Handle:
-        handle = Handle(self.path, self.timeout_seconds)
+    def _new_handle(self, new_lock: Callable[[], Any]) -> Handle:
+        handle = Handle(self.path, self.timeout_seconds, new_lock)
         with self._adding:
             self._handles.add(handle)
         return handle
@@ -192,14 +193,15 @@ class Handle:
     Args:
         path: the database's file.
         timeout_seconds: how long to wait for locks of other processes.
+        new_lock: makes its lock, which is reentrant if the handler of a signal may use the connection too.
 
     Attributes:
         file: which file was opened last.
         stale: another file has replaced the one that is open; the next use opens that one.
     """
 
-    def __init__(self, path: Path, timeout_seconds: float) -> None:
-        self.lock = threading.Lock()
+    def __init__(self, path: Path, timeout_seconds: float, new_lock: Callable[[], Any]) -> None:
+        self.new_lock, self.lock = new_lock, new_lock()
         self._path = path
         self._timeout_seconds = timeout_seconds
         self._open: sqlite3.Connection | None = None
@@ -291,7 +293,7 @@ def _pages(connection: sqlite3.Connection) -> tuple[int, int]:
 
 
 _alive: weakref.WeakSet[Connections] = weakref.WeakSet()
-_held: list[threading.Lock] = []
+_held: list[Any] = []
 
 
 def _before_fork() -> None:

@@ -50,7 +50,7 @@ class WriteQueue:
         reset_after_fork(self)
 
     def after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._waiting: deque[QueuedWrite] = deque()  # those of the parent are the parent's
 
     def add(self, write: QueuedWrite) -> bool:
