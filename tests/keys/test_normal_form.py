@@ -3,6 +3,7 @@
 import enum
 import math
 import unicodedata
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -367,3 +368,36 @@ def test_a_text_of_a_framework_is_a_text() -> None:
 
     assert type(text(Accessor("hi"))) is str
     assert encode({"text": text(Accessor("hi"))}) == encode({"text": "hi"})
+
+
+def test_an_object_that_makes_more_of_itself_is_followed_a_few_steps() -> None:
+    made: list[object] = []
+
+    class More:
+        def model_dump(self, mode: str) -> object:
+            made.append(self)
+            return {"more": More()}
+
+    for form in (plain, lambda value: model_form({"additional_kwargs": {"x": value}}, [])):
+        made.clear()
+        with pytest.raises(Uncacheable):
+            form(More())
+        assert 0 < len(made) < 5
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda inner: [inner], lambda inner: {"x": inner}, lambda inner: {"tools": [inner]}]
+)
+def test_what_is_nested_deeply_is_refused_long_before_the_limit_of_the_interpreter(
+    wrap: Callable[[object], object],
+) -> None:
+    def nested(levels: int) -> object:
+        value: object = "end"
+        for _ in range(levels):
+            value = wrap(value)
+        return value
+
+    for form in (plain, lambda value: model_form({"model_kwargs": value}, [])):
+        assert form(nested(40))
+        with pytest.raises(Uncacheable):
+            form(nested(110))

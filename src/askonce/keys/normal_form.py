@@ -100,6 +100,9 @@ _WRITTEN = _TOOLS | frozenset(
     "own_fields".split()  # of an application's own class: no credential stands there as it is
 )
 _PROPERTIES = "properties"
+_DEEPEST, _OBJECT_LEVELS = 100, 25
+"""How deeply a value may be nested: at the interpreter's limit, finalizers of other objects would fail. An object
+counts as several levels: what one makes of itself is seldom another one, and a mock makes ever more."""
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
@@ -189,11 +192,15 @@ def question(value: str, *, ignore_case: bool = True, ignore_punctuation: bool =
     return " ".join(result.split())
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, depth: int = 0) -> Any:
     """A value in normal form: text, numbers, booleans, ``None``, lists and maps with text keys.
 
+    Args:
+        value: any value.
+        depth: how deeply it is nested in another one.
+
     Raises:
-        Uncacheable: it holds something else.
+        Uncacheable: it holds something else, or is nested too deeply.
     """
     if isinstance(value, str):
         return text(str(value.value if isinstance(value, enum.Enum) else value))  # frameworks have their own texts
@@ -201,22 +208,33 @@ def plain(value: Any) -> Any:
         return value if not isinstance(value, enum.Enum) else value.value
     if isinstance(value, float):
         return _number(value)
+    depth += 1
+    _bound(depth)
     if isinstance(value, Mapping):
-        return {_name(key): _properties(item) if key == _PROPERTIES else plain(item) for key, item in value.items()}
+        return {
+            _name(key): _properties(item, depth) if key == _PROPERTIES else plain(item, depth)
+            for key, item in value.items()
+        }
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [plain(item, depth) for item in value]
     if isinstance(value, (bytes, bytearray, memoryview)):
         return {"sha256": hashlib.sha256(value).hexdigest()}
     if isinstance(value, (set, frozenset)):
-        return sorted((plain(item) for item in value), key=encode)
-    return _object(value)
+        return sorted((plain(item, depth) for item in value), key=encode)
+    return _object(value, depth + _OBJECT_LEVELS)
 
 
-def _properties(value: Any) -> Any:
+def _bound(depth: int) -> None:
+    if depth > _DEEPEST:
+        raise Uncacheable(f"it is nested more than {_DEEPEST} deep")
+
+
+def _properties(value: Any, depth: int) -> Any:
     """The properties of a schema, in their order."""
     if not isinstance(value, Mapping):
-        return plain(value)
-    return [[_name(key), plain(item)] for key, item in value.items()]
+        return plain(value, depth)
+    _bound(depth + 1)
+    return [[_name(key), plain(item, depth + 1)] for key, item in value.items()]
 
 
 def _number(value: float) -> int | float | str:
@@ -229,17 +247,18 @@ def _name(key: Any) -> str:
     return text(key) if isinstance(key, str) else encode(plain(key)).decode()
 
 
-def _object(value: Any) -> Any:
+def _object(value: Any, depth: int) -> Any:
     """Objects with a meaning of their own: enumerations, schemas, models, and named functions."""
+    _bound(depth)
     if isinstance(value, enum.Enum):
-        return plain(value.value)
+        return plain(value.value, depth)
     schema = getattr(value, "model_json_schema", None)
     dump = getattr(value, "model_dump", None)
     try:
         if isinstance(value, type) and callable(schema):
-            return plain(schema())
+            return plain(schema(), depth)
         if callable(dump) and not isinstance(value, type):
-            return plain(dump(mode="json"))
+            return plain(dump(mode="json"), depth)
     except Uncacheable:
         raise
     except Exception as error:  # whatever its own code raises: the application is to go on
@@ -326,7 +345,10 @@ def _folded(name: str) -> str:
     return name.lower().replace("-", "_")
 
 
-def _members(values: Mapping[Any, Any], left_out: list[str], path: str, rule: _Rule) -> dict[str, Any]:
+def _members(
+    values: Mapping[Any, Any], left_out: list[str], path: str, rule: _Rule, depth: int = 0
+) -> dict[str, Any]:
+    _bound(depth)
     form: dict[str, Any] = {}
     for given, value in values.items():
         name = _name(given)
@@ -339,7 +361,7 @@ def _members(values: Mapping[Any, Any], left_out: list[str], path: str, rule: _R
             else:
                 left_out.append(where)
             continue
-        member = _member(name, value, left_out, where, rule)
+        member = _member(name, value, left_out, where, rule, depth + 1)
         if member or not (
             isinstance(value, Mapping) and value
         ):  # headers that held only a credential are no headers
@@ -362,9 +384,10 @@ def _actor(name: str, value: Any) -> dict[str, str] | None:
         raise Uncacheable(f"the credential of a hosted tool has no stable form: {error}") from error
 
 
-def _member(name: str, value: Any, left_out: list[str], path: str, rule: _Rule) -> Any:
+def _member(name: str, value: Any, left_out: list[str], path: str, rule: _Rule, depth: int) -> Any:
+    _bound(depth)
     if name == _PROPERTIES:
-        return _properties(value)
+        return _properties(value, depth)
     if isinstance(value, str):
         if name in _WRITTEN or not _A_URL.fullmatch(value):
             return plain(value)
@@ -377,25 +400,29 @@ def _member(name: str, value: Any, left_out: list[str], path: str, rule: _Rule) 
             left_out.extend(f"{path}.{one}" for one in sorted(secret))
             value = {one: item for one, item in value.items() if str(one) not in secret}
         if name in _QUERIES or f"_{_folded(name)}".endswith("_headers"):
-            return _members(value, left_out, path, _of_tool_headers if rule is _of_tool else _of_headers)
+            return _members(value, left_out, path, _of_tool_headers if rule is _of_tool else _of_headers, depth)
         if name in _WRITTEN:
-            return plain(value)
+            return plain(value, depth)
         if rule is _of_tool or _HOSTED.fullmatch(_folded(name)):
-            return _members(value, left_out, path, _of_tool)
+            return _members(value, left_out, path, _of_tool, depth)
         further = rule is _of_parameters and name in _PARAMETERS
-        return _members(value, left_out, path, _of_parameters if further else _of_data)
+        return _members(value, left_out, path, _of_parameters if further else _of_data, depth)
     if isinstance(value, (list, tuple)):
         if name in _TOOLS or _HOSTED.fullmatch(_folded(name)):
-            return _tools(value, left_out, path)
+            return _tools(value, left_out, path, depth)
         if name not in _WRITTEN and rule is not _of_tool:
-            return [_member("", item, left_out, f"{path}[{at}]", _of_data) for at, item in enumerate(value)]
-    return plain(value)
+            return [
+                _member("", item, left_out, f"{path}[{at}]", _of_data, depth + 1) for at, item in enumerate(value)
+            ]
+    return plain(value, depth)
 
 
-def _tools(tools: Sequence[Any], left_out: list[str], path: str) -> list[Any]:
+def _tools(tools: Sequence[Any], left_out: list[str], path: str, depth: int) -> list[Any]:
     """Definitions of tools by name, without the credentials for a server of tools, with whole schemas."""
     forms = [
-        _members(tool, left_out, f"{path}[{at}]", _of_tool) if isinstance(tool, Mapping) else plain(tool)
+        _members(tool, left_out, f"{path}[{at}]", _of_tool, depth + 1)
+        if isinstance(tool, Mapping)
+        else plain(tool, depth + 1)
         for at, tool in enumerate(tools)
     ]
     return sorted(forms, key=_tool_order) if all(isinstance(form, dict) for form in forms) else forms

@@ -134,6 +134,15 @@ def test_all_connections_move_to_a_new_file_after_a_deletion(
     assert_sound(path)
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="files have no owner there")
+def test_a_file_of_another_user_is_refused_with_its_owner(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.touch(mode=0o000)
+    if os.geteuid() == 0:  # who may read any
+        monkeypatch.setattr("os.access", lambda path, mode: mode != os.R_OK)
+    with pytest.raises(ConfigError, match=f"id {path.stat().st_uid}, .* no permission"):
+        open_store(f"sqlite:///{path}")
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_write_permission_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)

@@ -107,7 +107,7 @@ def create_file(path: Path) -> None:
     """Create the file and its folders, for their owner only, if they do not exist.
 
     Raises:
-        ConfigError: the file cannot be created.
+        ConfigError: the file cannot be created, or may not be read.
         StoreUnavailable: it cannot be created now.
     """
     try:
@@ -120,6 +120,11 @@ def create_file(path: Path) -> None:
         raise _not_created(path, error) from error
     if not path.is_file() or not os.access(path.parent, os.W_OK):
         raise ConfigError(f"{path} is not a file in a writable folder (SQLite writes next to it); use another")
+    if not os.access(path, os.R_OK):
+        raise ConfigError(
+            f"{path} belongs to the user with the id {path.stat().st_uid}, and this one has no permission to read "
+            f"it; change its owner or its mode, or use another file"
+        )
 
 
 def check_creatable(path: Path) -> None:
