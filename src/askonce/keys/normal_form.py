@@ -209,7 +209,8 @@ def plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, float):
         return _number(value)
     depth += 1
-    _bound(depth)
+    if depth > _DEEPEST:
+        raise _nested_too_deeply()
     if isinstance(value, Mapping):
         return {
             _name(key): _properties(item, depth) if key == _PROPERTIES else plain(item, depth)
@@ -224,16 +225,16 @@ def plain(value: Any, depth: int = 0) -> Any:
     return _object(value, depth + _OBJECT_LEVELS)
 
 
-def _bound(depth: int) -> None:
-    if depth > _DEEPEST:
-        raise Uncacheable(f"it is nested more than {_DEEPEST} deep")
+def _nested_too_deeply() -> Uncacheable:
+    return Uncacheable(f"it is nested more than {_DEEPEST} deep")
 
 
 def _properties(value: Any, depth: int) -> Any:
     """The properties of a schema, in their order."""
     if not isinstance(value, Mapping):
         return plain(value, depth)
-    _bound(depth + 1)
+    if depth + 1 > _DEEPEST:
+        raise _nested_too_deeply()
     return [[_name(key), plain(item, depth + 1)] for key, item in value.items()]
 
 
@@ -249,7 +250,8 @@ def _name(key: Any) -> str:
 
 def _object(value: Any, depth: int) -> Any:
     """Objects with a meaning of their own: enumerations, schemas, models, and named functions."""
-    _bound(depth)
+    if depth > _DEEPEST:
+        raise _nested_too_deeply()
     if isinstance(value, enum.Enum):
         return plain(value.value, depth)
     schema = getattr(value, "model_json_schema", None)
@@ -348,7 +350,8 @@ def _folded(name: str) -> str:
 def _members(
     values: Mapping[Any, Any], left_out: list[str], path: str, rule: _Rule, depth: int = 0
 ) -> dict[str, Any]:
-    _bound(depth)
+    if depth > _DEEPEST:
+        raise _nested_too_deeply()
     form: dict[str, Any] = {}
     for given, value in values.items():
         name = _name(given)
@@ -385,7 +388,8 @@ def _actor(name: str, value: Any) -> dict[str, str] | None:
 
 
 def _member(name: str, value: Any, left_out: list[str], path: str, rule: _Rule, depth: int) -> Any:
-    _bound(depth)
+    if depth > _DEEPEST:
+        raise _nested_too_deeply()
     if name == _PROPERTIES:
         return _properties(value, depth)
     if isinstance(value, str):
