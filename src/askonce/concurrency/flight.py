@@ -78,9 +78,15 @@ class Flight(msgspec.Struct, eq=False):
         owner: Any = self.owner
         if is_task(owner):
             return bool(owner.done())
-        if not owner.is_alive() or (self.greenlet is not None and self.greenlet.dead):
+        if not self._is_alive(owner) or (self.greenlet is not None and self.greenlet.dead):
             return True
         return self.call is not None and not self._is_in(self.call)
+
+    def _is_alive(self, thread: threading.Thread) -> bool:
+        try:
+            return thread.is_alive()
+        except RuntimeError:  # of Python 3.13's, about one that it did not start: it has ended, or is a greenlet's
+            return self.greenlet is not None
 
     def _is_in(self, call: tuple[int, CodeType]) -> bool:
         """Whether the leader's thread, or greenlet, is still in a call; also if that cannot be seen."""
