@@ -39,6 +39,7 @@ class Place:
         prompt: str,
         tenants: tuple[str, ...] = ("ann",),
         has_changed: Callable[[Source], bool] = lambda _: False,
+        was_deleted: Callable[[tuple[str, ...], float], bool] = lambda _ids, _moment: False,
     ) -> MadeFrom:
         texts = retrieved.get((self.store, tenants))
         return MadeFrom(
@@ -46,7 +47,9 @@ class Place:
             texts,
             self.store,
             lambda: NormalForm({"messages": [{"content": prompt}]}),
-            has_changed,
+            namespace="c",
+            has_changed=has_changed,
+            was_deleted=was_deleted,
         )
 
     def ids(self, prompt: str, answer: str = "") -> list[str]:
@@ -110,7 +113,7 @@ def test_a_text_that_is_found_again_as_another_document_is_of_that_one(place: Pl
     place.retrieve(new)
     assert ids() == ["new"]
     place.retrieve(old)
-    assert contextvars.Context().run(ids) == ["old"]
+    assert contextvars.Context().run(ids) == ["new"]  # the old one was there before it
     with run():
         place.retrieve(new)
         assert ids() == ["new"]
@@ -127,7 +130,54 @@ def test_a_text_that_is_found_again_as_another_document_is_of_that_one(place: Pl
             threads.submit(contextvars.Context().run, place.retrieve, elsewhere).result()
         return ids()
 
-    assert contextvars.Context().run(in_another_corpus) == ["there"]
+    assert contextvars.Context().run(in_another_corpus) == ["new", "there"]
+
+
+def elsewhere(place: Place, *documents: RetrievedDocument) -> None:
+    """Retrieve in another thread."""
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(contextvars.Context().run, place.retrieve, *documents).result()
+
+
+@apart
+def test_of_two_documents_of_one_text_that_two_users_found_both_count(place: Place) -> None:
+    """Before a run that was interrupted goes on in another thread, another user finds the same text."""
+    elsewhere(place, found("thirty days of leave", "ann's"))
+    elsewhere(place, found("Thirty days of leave.", "bob's"))
+    elsewhere(place, found("thirty days of leave", "cy's"))
+    assert set(place.ids("From: thirty days of leave. How many?")) == {"ann's", "bob's", "cy's"}
+
+
+@apart
+def test_of_one_text_documents_of_another_namespace_count_only_if_there_are_no_others(place: Place) -> None:
+    own = msgspec.structs.replace(found("thirty days of leave", "own"), corpus="c:corpus:c")
+    other = msgspec.structs.replace(found("thirty days of leave", "other"), corpus="cc:corpus:c")
+    elsewhere(place, other)
+    assert place.ids("From: thirty days of leave.") == ["other"]  # answers and documents may be apart
+    elsewhere(place, own)
+    elsewhere(place, other)
+    assert place.ids("From: thirty days of leave.") == ["own"]
+
+
+@apart
+def test_a_document_that_was_deleted_is_no_source_where_its_text_was_found_again_elsewhere(place: Place) -> None:
+    def ids() -> list[str]:
+        made_from = place.made_from("thirty days of leave", was_deleted=lambda ids, _: ids == ("one",))
+        return [one for source in made_from.sources for one in source.ids]
+
+    elsewhere(place, found("thirty days of leave", "one"))
+    assert ids() == ["one"]
+    elsewhere(place, found("thirty days of leave", "two"))
+    assert ids() == ["two"]
+
+
+@apart
+def test_of_two_versions_the_prompt_shows_what_both_have_of_that_has_not_changed(place: Place) -> None:
+    words = " ".join(f"word{number}" for number in range(100))
+    elsewhere(place, found(f"{words} until Friday", "new"))
+    elsewhere(place, found(f"{words} until Thursday", "old", position=0))
+    made_from = place.made_from(words[:500], has_changed=lambda source: source.position < 1)
+    assert [source.ids for source in made_from.sources] == [("new",)]
 
 
 @apart

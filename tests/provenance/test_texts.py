@@ -20,7 +20,7 @@ def standing(prompt: str, *texts: str, own: tuple[int, ...] = ()) -> set[int]:
     index = TextIndex()
     for number, one in enumerate(texts):
         index.add(number, one)
-    return set(index.standing_in(prompt, own))
+    return {number for same in index.standing_in(prompt, own) for number in same}
 
 
 TEXTS = [text(seed, 20 + 30 * seed) for seed in range(8)]
@@ -53,6 +53,51 @@ def test_what_many_texts_have_in_common_says_nothing_of_one() -> None:
     assert standing(f"You know: {texts[3]}. What else?", *texts) == {3}
 
 
+NAMES = [f"name{number}" for number in range(300)]
+
+
+def sheet(name: str) -> str:
+    return (
+        f"{text(70, 25)} the name is {name} and {name} has {len(name)} days, {text(71, 40)} {name} {text(72, 30)}"
+    )
+
+
+def test_records_of_one_template_are_distinguished_whichever_are_own() -> None:
+    sheets = [sheet(name) for name in NAMES]
+    shown = f"{sheets[3]}\n\n{sheets[200]}\nWhat of name7?"
+    assert standing(shown, *sheets) == {3, 200}
+    assert standing(shown, *sheets, own=(3,)) == {3, 200}
+    assert standing(shown, *reversed(sheets)) == {299 - 3, 299 - 200}
+    cut = " ".join(sheets[3].split()[:45])  # within the template's second run
+    assert standing(f"See: {cut} …", *sheets[:20]) == {3}
+
+
+@given(st.integers(0, 119), st.integers(0, 119), st.sampled_from(["word", "append", "prepend", "trim", "insert"]))
+def test_another_version_of_a_text_does_not_stand_where_one_does(at: int, begin: int, edit: str) -> None:
+    words = text(80, 120).split()
+    changed = {
+        "word": [*words[:at], "edited", *words[at + 1 :]],
+        "append": [*words, "also", "on", "friday"],
+        "prepend": ["note", *words],
+        "trim": words[: at + 1],
+        "insert": [*words[:at], "inserted", "here", *words[at:]],
+    }[edit]
+    old, new = " ".join(words), " ".join(changed)
+    for one, other in ((old, new), (new, old)):
+        assert standing(f"Answer from: {one}\nWhen is it open?", one, other) == {0}
+        assert standing(f"Answer from: {one}\nWhen is it open?", other, one) == {1}
+
+
+def test_of_texts_that_have_the_same_words_of_a_prompt_the_highest_counts() -> None:
+    words = text(81, 200).split()
+    index, part = TextIndex(), " ".join(words[:100])
+    for number, end in enumerate((150, 160, 170)):
+        index.add(number, " ".join(words[:end]))
+    assert index.standing_in(part, rank=lambda numbers: numbers == [1]) == [[1]]
+    index.add(3, " ".join(words[:150]).upper())
+    assert index.standing_in(f"{part} {' '.join(words[100:150])}") == [[0, 3]]
+
+
 def test_chunks_that_overlap_are_distinguished() -> None:
     words = text(51, 300).split()
     chunks = [" ".join(words[begin : begin + 100]) for begin in range(0, 240, 60)]
@@ -78,7 +123,11 @@ def test_what_is_removed_is_found_no_more() -> None:
         index.add(number, one)
     for number in range(len(TEXTS)):
         index.remove(number)
-        assert set(index.standing_in("\n".join((*TEXTS, "pear")), ())) == {*range(number + 1, len(TEXTS)), 9}
+        assert sorted(index.standing_in("\n".join((*TEXTS, "pear")))) == [
+            *([one] for one in range(number + 1, len(TEXTS))),
+            [9],
+        ]
     index.remove(8)
     index.remove(9)
-    assert not index._having and not any(index._lengths.values())
+    assert not (index._texts or index._of_words or index._having or index._beginning)
+    assert not any(index._lengths.values())

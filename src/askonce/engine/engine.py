@@ -41,7 +41,7 @@ from askonce.engine.parts import event_queue, frequency_sketch, store_for
 from askonce.engine.request import Leader, Request
 from askonce.engine.settings import CheckedSettings
 from askonce.entries.codec import Codec
-from askonce.entries.entry import Answer, Entry, Hit, Miss, Place, RequestKind, place_of
+from askonce.entries.entry import Answer, Entry, Hit, Miss, Place, RequestKind, place_of, tags_of
 from askonce.entries.vectors import are_mixed
 from askonce.errors import ConfigError
 from askonce.keys.ignore import without
@@ -219,7 +219,7 @@ class CacheEngine:
         namespace = options.namespace(self.settings.namespace) if options.tenants else self.namespace
         made_from = None
         if from_sources and (retrieved or retrieval_in_effect.get() is not None):
-            made_from = self._made_from(options, form)
+            made_from = self._made_from(namespace, options, form)
         request = Request(
             place_of(namespace, name), kind, options, form, model, made_from, semantic, unpack, freshness
         )
@@ -240,12 +240,18 @@ class CacheEngine:
             if explanation.outcome != "hit":
                 raise Explained(explanation)
 
-    def _made_from(self, options: CacheOptions, form: Callable[[], NormalForm]) -> MadeFrom | None:
+    def _made_from(self, namespace: str, options: CacheOptions, form: Callable[[], NormalForm]) -> MadeFrom | None:
         """What an answer will be made from that is requested now; ``None``: nothing was retrieved lately."""
         texts, context = retrieved.get((self.store_name, options.tenants)), current_retrieval_context()
         if not texts and context is None:
             return None
-        return MadeFrom(context, texts, self.store_name, form, self.corpora.has_changed)
+
+        def was_deleted(ids: tuple[str, ...], moment: float) -> bool:
+            return self.history.was_document_deleted(Place(namespace, b""), tags_of(ids), moment)
+
+        return MadeFrom(
+            context, texts, self.store_name, form, self.namespace, self.corpora.has_changed, was_deleted
+        )
 
     def without_ignored(self, form: NormalForm) -> NormalForm:
         """A form without what the settings and the options in effect declare volatile.

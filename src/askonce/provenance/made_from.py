@@ -52,7 +52,10 @@ class MadeFrom:
         texts: what else was retrieved lately.
         store: the name of the store where the answer will be.
         form: makes the request's normal form.
+        namespace: of the answer.
         has_changed: whether documents that were found are known to have changed since.
+        was_deleted: whether what is made from a document, by its ids, was deleted since it was found, at a moment
+            of the monotonic clock.
     """
 
     def __init__(
@@ -61,10 +64,13 @@ class MadeFrom:
         texts: RetrievedTexts | None,
         store: str,
         form: Callable[[], NormalForm],
+        namespace: str = "",
         has_changed: Callable[[Source], bool] = lambda _: False,
+        was_deleted: Callable[[tuple[str, ...], float], bool] = lambda _ids, _moment: False,
     ) -> None:
         self._contexts = list(around(retrieval_context))
-        self._texts, self._store, self._form, self._has_changed = texts, store, form, has_changed
+        self._texts, self._store, self._form = texts, store, form
+        self._namespace, self._has_changed, self._was_deleted = namespace, has_changed, was_deleted
         self._stands: tuple[list[RetrievedDocument], list[list[RetrievedDocument]]] | None = None
         self._found: Found | None = None
         self._began = time.monotonic()
@@ -105,11 +111,14 @@ class MadeFrom:
         outside = [one for one in self._contexts if not one.is_run]
         near = [document for one in outside for document, _ in one.documents(self._store)]
         near = [one for one in near if not self._is_outdated(one)]
-        self._stands = self._texts.standing_in(self._prompt(), own, near)
+        self._stands = self._texts.standing_in(
+            self._prompt(), own, near, namespace=self._namespace, is_outdated=self._is_outdated
+        )
         return self._stands
 
     def _is_outdated(self, one: RetrievedDocument) -> bool:
-        return self._has_changed(Source(one.corpus, one.position, one.ids, any_change=not one.ids))
+        source = Source(one.corpus, one.position, one.ids, any_change=not one.ids)
+        return self._has_changed(source) or self._was_deleted(one.ids, one.moment)
 
     def _current(self, documents: list[RetrievedDocument]) -> list[RetrievedDocument]:
         """Documents of one text without those that have changed since, where it was found again later."""
@@ -158,8 +167,7 @@ class MadeFrom:
         texts = [(text, one) for one in answers for text in _texts(one.payload)]
         for number, (text, _) in enumerate(texts):
             index.add(number, text)
-        standing = index.standing_in(self._prompt(), ())
-        return [texts[number][1] for number in standing]
+        return [texts[number][1] for numbers in index.standing_in(self._prompt()) for number in numbers]
 
 
 def _latest(documents: list[RetrievedDocument]) -> list[RetrievedDocument]:

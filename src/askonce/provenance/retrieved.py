@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -17,6 +17,8 @@ from askonce.provenance.texts import TextIndex
 from askonce.stores.fork import fork_lock
 
 _MOST_TEXTS, _MOST_TEXTS_OF_ALL = 10_000, 50_000
+_MOST_OF_A_TEXT = 100
+"""Documents that have the same text."""
 
 
 class RetrievedDocument(msgspec.Struct, frozen=True):
@@ -53,11 +55,15 @@ class _Result:
 
     Attributes:
         moment: when it was found last.
-        texts: the documents by their corpora and texts' numbers.
+        texts: the documents by their texts' numbers.
     """
 
     moment: float
-    texts: list[tuple[int, str, tuple[RetrievedDocument, ...]]] = field(default_factory=list)
+    texts: list[tuple[int, list[RetrievedDocument]]] = field(default_factory=list)
+
+
+_Named = dict[tuple[str, tuple[str, ...]], tuple[_Result, RetrievedDocument]]
+"""Documents of one text by their corpora and ids, each as it was found last, the latest last."""
 
 
 class RetrievedTexts:
@@ -66,7 +72,7 @@ class RetrievedTexts:
     def __init__(self) -> None:
         self._index = TextIndex()
         self._results: dict[object, _Result] = {}
-        self._documents: OrderedDict[int, dict[str, tuple[_Result, tuple[RetrievedDocument, ...]]]] = OrderedDict()
+        self._documents: OrderedDict[int, _Named] = OrderedDict()
         self._size = 0  # of the results
         self._lock = fork_lock()
 
@@ -74,7 +80,7 @@ class RetrievedTexts:
         return len(self._documents)
 
     def add(self, documents: Sequence[RetrievedDocument], result: object) -> None:
-        """Add what one retrieval found. Of documents of one text and corpus the latest count.
+        """Add what one retrieval found. Of one document with one text the latest counts.
 
         Args:
             documents: what was found.
@@ -86,9 +92,8 @@ class RetrievedTexts:
             known = self._results.get(result)
             if known is not None:
                 known.moment = moment
-                for number, corpus, those in known.texts:
-                    self._documents[number][corpus] = known, those
-                    self._documents.move_to_end(number)
+                for number, some in known.texts:
+                    self._hold(number, some, known)
                 return
         new = _Result(moment)
         by_text: dict[str, list[RetrievedDocument]] = {}
@@ -99,14 +104,11 @@ class RetrievedTexts:
         with self._lock:
             for text, some in by_text.items():
                 number = hash(text)
-                held = self._documents.get(number)
-                if held is None:
-                    held = self._documents[number] = {}
+                if number not in self._documents:
+                    self._documents[number] = {}
                     self._index.add(number, text)
-                else:
-                    self._documents.move_to_end(number)
-                held[some[0].corpus] = new, tuple(some)
-                new.texts.append((number, some[0].corpus, tuple(some)))
+                self._hold(number, some, new)
+                new.texts.append((number, some))
             while len(self._documents) > _MOST_TEXTS:
                 self._index.remove(self._documents.popitem(last=False)[0])
                 self._size = _MOST_TEXTS_OF_ALL  # a result may have lost a text
@@ -117,8 +119,23 @@ class RetrievedTexts:
             if result is not None:
                 self._results[result] = new
 
+    def _hold(self, number: int, documents: Iterable[RetrievedDocument], result: _Result) -> None:
+        held = self._documents[number]
+        for one in documents:
+            held.pop((one.corpus, one.ids), None)
+            held[one.corpus, one.ids] = result, one
+        while len(held) > _MOST_OF_A_TEXT:
+            del held[next(iter(held))]
+        self._documents.move_to_end(number)
+
     def standing_in(
-        self, prompt: str, own: Collection[RetrievedDocument], near: Collection[RetrievedDocument] = ()
+        self,
+        prompt: str,
+        own: Collection[RetrievedDocument],
+        near: Collection[RetrievedDocument] = (),
+        *,
+        namespace: str = "",
+        is_outdated: Callable[[RetrievedDocument], bool] = lambda _: False,
     ) -> tuple[list[RetrievedDocument], list[list[RetrievedDocument]]]:
         """The documents whose texts stand in a prompt: those of ``own``, and of each other text those it is of.
 
@@ -126,26 +143,44 @@ class RetrievedTexts:
             prompt: the prompt.
             own: documents that were found for it.
             near: documents that may have been: of one text they count, and no others.
+            namespace: of the answer: of one text documents in its corpora count, if there are any.
+            is_outdated: whether a document is known to have changed since.
         """
         texts, of_near = _by_text(own), _by_text(near)
+
+        def held(numbers: Iterable[int]) -> list[RetrievedDocument]:
+            found = (pair for number in numbers for pair in self._documents[number].values())
+            return [msgspec.structs.replace(one, moment=result.moment) for result, one in found]
+
+        def rank(numbers: Sequence[int]) -> tuple[bool, bool, float]:
+            some = held(numbers)
+            is_near = any(number in of_near for number in numbers)
+            return is_near, not all(map(is_outdated, some)), max(one.moment for one in some)
+
+        standing, others = list[RetrievedDocument](), list[list[RetrievedDocument]]()
         with self._lock:
-            standing = self._index.standing_in(prompt, texts.keys())
-            others = [
-                _chosen(of_near.get(number, ()), self._documents[number].values())
-                for number in standing
-                if number not in texts
-            ]
-        return [one for number in standing for one in texts.get(number, ())], others
+            for numbers in self._index.standing_in(prompt, texts.keys(), rank):
+                shown = [one for number in numbers for one in texts.get(number, ())]
+                standing += shown
+                if not shown:
+                    near_ones = [one for number in numbers for one in of_near.get(number, ())]
+                    others.append(_chosen(near_ones, held(numbers), f"{namespace}:"))
+        return standing, others
 
 
 def _chosen(
-    near: Sequence[RetrievedDocument], found: Iterable[tuple[_Result, tuple[RetrievedDocument, ...]]]
+    near: Sequence[RetrievedDocument], found: Sequence[RetrievedDocument], home: str
 ) -> list[RetrievedDocument]:
-    """Of the documents that have a text those that are near, as they were found last; or all, if none is."""
-    last = [msgspec.structs.replace(one, moment=result.moment) for result, some in found for one in some]
+    """Of the documents that have a text those that are near, as they were found last; or all, if none is.
+
+    Those of the namespace of the answer come first: of another one, which may be another customer's, it has its
+    documents only where it has not found the text itself.
+    """
+    if any(one.corpus.startswith(home) for one in found):
+        near, found = ([one for one in some if one.corpus.startswith(home)] for some in (near, found))
     if not near:
-        return last
-    by_ids = {(one.corpus, one.ids): one for one in last if one.ids}
+        return list(dict.fromkeys(found))
+    by_ids = {(one.corpus, one.ids): one for one in found if one.ids}
     later = (by_ids.get((one.corpus, one.ids), one) for one in near)
     return [other if other.moment > one.moment else one for one, other in zip(near, later, strict=True)]
 

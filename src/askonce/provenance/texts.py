@@ -1,26 +1,38 @@
 """Which texts stand in a prompt.
 
 A text is its sequence of words, so that neither spaces nor punctuation nor how a prompt quotes it matter. Of each
-text some runs of eight words are indexed (shingles), at regular distances. It stands in a prompt if all of them do,
-or, where only a part of it was taken, some that few other texts have.
+text some runs of eight words are indexed (shingles), at regular distances. Where one of them stands in a prompt,
+the words around it are compared: the text has as many of the prompt's words in a row as are equal. Of texts that
+have some words of the prompt those count that have the most in a row around them, so that an earlier version of a
+text, or another record of the same template, is not taken for it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 _RUN, _DISTANCE = 8, 40
 _SHORT = 2
 """So few words may stand in a prompt by chance."""
 _MOST_SHARING = 8
-"""A run of words that more texts than this have in common says nothing of one of them."""
+"""Words that more texts than this have in common say nothing of one of them."""
+_MOST_COMPARED = 64
+"""A run of words that more texts than this have is looked for as part of whole texts only."""
+_WIDTH = 4
+"""Bytes of the number for a word."""
 _ESCAPE = re.compile(r"\\(?:u([0-9a-f]{4})|[nrt])")
 # Scripts without spaces between words count by characters.
 _ASCII_WORD = re.compile(r"[a-z0-9]+")  # the same for such texts, in half the time
 _WORD = re.compile(r"[^\W_\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\U0010ffff]+|[^\W_]")
+
+Span = tuple[int, int]
+"""Words of a prompt: the first, and the one after the last."""
 
 
 class WordSequence:
@@ -31,60 +43,51 @@ class WordSequence:
         if "\\" in self._text:
             self._text = _ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else " ", self._text)
         self._pattern = _ASCII_WORD if self._text.isascii() else _WORD
-        self._words: list[str] = self._pattern.findall(self._text)
+        words = self._pattern.findall(self._text)
+        self.numbers = array("I", [hash(one) & 0xFFFFFFFF for one in words]).tobytes()
+        self._length = len(words)
 
     def __len__(self) -> int:
-        return len(self._words)
-
-    def run(self, begin: int, length: int) -> int:
-        """A number for some of the words."""
-        return hash(tuple(self._words[begin : begin + length]))
+        return self._length
 
     @cached_property
-    def _spans(self) -> list[tuple[int, int]]:
+    def _spans(self) -> list[Span]:
         return [found.span() for found in self._pattern.finditer(self._text)]
 
     def stand_alone(self, begin: int, end: int) -> bool:
         """Whether more than a space separates some words from those around them."""
         for at in (begin, end):
-            if 0 < at < len(self._words):
+            if 0 < at < len(self):
                 between = self._text[self._spans[at - 1][1] : self._spans[at][0]]
                 if between.strip(" ") == "":
                     return False
         return True
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Indexed:
-    length: int
-    runs: tuple[int, ...]
+    """A text.
+
+    Attributes:
+        words: the numbers for its words.
+        runs: the numbers for the runs that are indexed, in their order.
+        names: the caller's numbers for it, and for others of the same words.
+    """
+
+    words: bytes
+    runs: tuple[int, ...] = ()
+    names: list[int] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.words) // _WIDTH
 
     @property
     def run_length(self) -> int:
-        return min(self.length, _RUN)
+        return min(len(self), _RUN)
 
-
-@dataclass(slots=True)
-class _Found:
-    """The runs of one text in a prompt.
-
-    Attributes:
-        at: where each run stands that does.
-    """
-
-    text: _Indexed
-    at: dict[int, list[int]] = field(default_factory=dict)
-
-    @property
-    def share(self) -> float:
-        return len(self.at) / len(set(self.text.runs))
-
-    def spans(self) -> Iterable[tuple[int, int]]:
-        """The words of the prompt that are from the text."""
-        for begins in self.at.values():
-            yield from ((begin, begin + self.text.run_length) for begin in begins)
-        if self.share == 1:
-            yield from ((begin, begin + self.text.length) for begin in self.at[self.text.runs[0]])
+    def begin_of(self, run: int) -> int:
+        """Where a run begins."""
+        return min(self.runs.index(run) * _DISTANCE, len(self) - self.run_length)
 
 
 class TextIndex:
@@ -92,80 +95,159 @@ class TextIndex:
 
     def __init__(self) -> None:
         self._texts: dict[int, _Indexed] = {}
-        self._having: dict[int, int | set[int]] = {}  # the texts that have a run
+        self._of_words: dict[bytes, _Indexed] = {}
+        self._having: dict[int, _Indexed | dict[_Indexed, None]] = {}  # the texts that have a run
+        self._beginning: dict[int, dict[int, int]] = {}  # by its first run, how many texts of a length there are
         self._lengths: dict[int, int] = {}  # how many texts have runs of a length
 
     def add(self, number: int, text: str) -> None:
         """Add a text."""
-        words = WordSequence(text)
-        length = min(len(words), _RUN)
-        begins = [*range(0, max(len(words) - _RUN, 1), _DISTANCE), max(len(words) - _RUN, 0)]
-        indexed = _Indexed(len(words), tuple(words.run(begin, length) for begin in begins) if length else ())
+        words = WordSequence(text).numbers
+        indexed = self._of_words.get(words)
+        if indexed is None:
+            indexed = self._of_words[words] = _Indexed(words)
+            self._add_runs(indexed)
+        indexed.names.append(number)
         self._texts[number] = indexed
-        if length:
-            self._lengths[length] = self._lengths.get(length, 0) + 1
-        for run in set(indexed.runs):
-            having = self._having.setdefault(run, number)
-            if isinstance(having, set):
-                having.add(number)
-            elif having != number:
-                self._having[run] = {having, number}
+
+    def _add_runs(self, text: _Indexed) -> None:
+        length = text.run_length
+        if not length:
+            return
+        begins = [*range(0, max(len(text) - _RUN, 1), _DISTANCE), max(len(text) - _RUN, 0)]
+        text.runs = tuple(_run(text.words, begin, length) for begin in begins)
+        self._lengths[length] = self._lengths.get(length, 0) + 1
+        lengths = self._beginning.setdefault(text.runs[0], {})
+        lengths[len(text)] = lengths.get(len(text), 0) + 1
+        for run in set(text.runs):
+            having = self._having.setdefault(run, text)
+            if isinstance(having, dict):
+                having[text] = None
+            elif having is not text:
+                self._having[run] = {having: None, text: None}
 
     def remove(self, number: int) -> None:
         """Remove a text."""
-        indexed = self._texts.pop(number)
-        if indexed.runs:
-            self._lengths[indexed.run_length] -= 1
-        for run in set(indexed.runs):
+        text = self._texts.pop(number)
+        text.names.remove(number)
+        if text.names:
+            return
+        del self._of_words[text.words]
+        if not text.runs:
+            return
+        self._lengths[text.run_length] -= 1
+        lengths = self._beginning[text.runs[0]]
+        lengths[len(text)] -= 1
+        if not lengths[len(text)]:
+            del lengths[len(text)]
+        if not lengths:
+            del self._beginning[text.runs[0]]
+        for run in set(text.runs):
             having = self._having[run]
-            if isinstance(having, set):
-                having.discard(number)
-            if not isinstance(having, set) or not having:
+            if isinstance(having, dict):
+                del having[text]
+            if not isinstance(having, dict) or not having:
                 del self._having[run]
 
-    def standing_in(self, prompt: str, own: Collection[int]) -> list[int]:
-        """The texts that stand in a prompt.
+    def standing_in(
+        self, prompt: str, own: Collection[int] = (), rank: Callable[[Sequence[int]], Any] = max
+    ) -> list[list[int]]:
+        """The texts that stand in a prompt, those of the same words together.
 
         Args:
             prompt: the prompt.
-            own: texts that were found for it; others count only where none of these accounts for the words.
+            own: texts that were found for it; others count only where none of these has as many words in a row.
+            rank: of texts of the same words. Of some that have the same words of the prompt the highest one counts.
         """
         words = WordSequence(prompt)
-        found = sorted(self._found(words).items(), key=lambda one: (one[0] not in own, -one[1].share))
-        standing: list[int] = []
+        own_texts = {self._texts[one]: None for one in own if one in self._texts}
+        spans = self._spans(words.numbers, own_texts)
+        found = {one: None for texts in spans.values() for one in texts}
+        standing = {one: None for one in own_texts if one in found}
+        undecided: list[list[_Indexed]] = []
         accounted = bytearray(len(words))
-        for number, one in found:
-            if number not in own and not self._counts(one, words, accounted):
-                continue
-            standing.append(number)
-            for begin, end in one.spans():
-                accounted[begin:end] = b"\1" * (end - begin)
-        return standing
+        for (begin, end), texts in sorted(spans.items(), key=_most_words_first):
+            left = accounted.count(0, begin, end)
+            accounted[begin:end] = b"\1" * (end - begin)
+            whole = [one for one in texts if len(one) == end - begin]
+            if whole:
+                if left and (end - begin > _SHORT or words.stand_alone(begin, end)):
+                    standing[whole[0]] = None
+            elif left > _SHORT and len(texts) <= _MOST_SHARING:
+                undecided.append(texts)
+        for texts in undecided:  # last, since a text that stands in the prompt elsewhere is the likeliest here
+            if not any(one in standing for one in texts):
+                standing[max(texts, key=lambda one: rank(one.names))] = None
+        return [list(one.names) for one in standing]
 
-    def _found(self, words: WordSequence) -> dict[int, _Found]:
-        found: dict[int, _Found] = {}
+    def _spans(self, prompt: bytes, own: Collection[_Indexed]) -> dict[Span, list[_Indexed]]:
+        """Words of a prompt, as many in a row as some texts have; and these texts."""
+        spans: dict[Span, list[_Indexed]] = {}
+        ends: dict[tuple[_Indexed, int], int] = {}  # by a text, and where it begins or would begin
+        for begin, run, length in self._runs_in(prompt):
+            for text in self._whole(prompt, begin, run):
+                if (text, begin) not in ends:
+                    spans.setdefault((begin, begin + len(text)), []).append(text)
+                ends[text, begin] = begin + len(text)
+            for text in self._compared(run, own):
+                at = begin - text.begin_of(run)
+                if text.run_length == length and ends.get((text, at), 0) < begin + length:
+                    span = _equal_words(prompt, text.words, begin, begin - at, length)
+                    spans.setdefault(span, []).append(text)
+                    ends[text, at] = span[1]
+        return spans
+
+    def _runs_in(self, prompt: bytes) -> Iterator[tuple[int, int, int]]:
+        """The runs of texts that stand in a prompt: where, which, and how many words each has."""
         for length in [one for one, count in self._lengths.items() if count]:
-            for begin in range(len(words) - length + 1):
-                run = words.run(begin, length)
-                having = self._having.get(run)
-                if having is None:
-                    continue
-                for number in having if isinstance(having, set) else (having,):
-                    text = self._texts[number]
-                    if text.run_length == length:
-                        found.setdefault(number, _Found(text)).at.setdefault(run, []).append(begin)
-        return found
+            size = length * _WIDTH
+            for begin in range(0, len(prompt) - size + 1, _WIDTH):
+                run = hash(prompt[begin : begin + size])
+                if run in self._having:
+                    yield begin // _WIDTH, run, length
 
-    def _counts(self, found: _Found, words: WordSequence, accounted: bytearray) -> bool:
-        """Whether a text that was not found for a prompt stands in it all the same."""
-        length = found.text.run_length
-        for run, begins in found.at.items():
-            having = self._having[run]
-            if found.share < 1 and isinstance(having, set) and len(having) > _MOST_SHARING:
-                continue
-            for begin in begins:
-                if not all(accounted[begin : begin + length]) and (
-                    length > _SHORT or words.stand_alone(begin, begin + length)
-                ):
-                    return True
-        return False
+    def _whole(self, prompt: bytes, begin: int, run: int) -> Iterator[_Indexed]:
+        """The texts that stand as a whole where their first run does."""
+        for length in self._beginning.get(run, ()):
+            text = self._of_words.get(prompt[begin * _WIDTH : (begin + length) * _WIDTH])
+            if text is not None:
+                yield text
+
+    def _compared(self, run: int, own: Collection[_Indexed]) -> Iterable[_Indexed]:
+        having = self._having[run]
+        if not isinstance(having, dict):
+            return (having,)
+        return having if len(having) <= _MOST_COMPARED else [one for one in own if one in having]
+
+
+def _run(words: bytes, begin: int, length: int) -> int:
+    """A number for some of the words."""
+    return hash(words[begin * _WIDTH : (begin + length) * _WIDTH])
+
+
+def _most_words_first(found: tuple[Span, list[_Indexed]]) -> tuple[int, Span]:
+    """The order of words that texts have in a row; to those of a whole text some may come by chance."""
+    (begin, end), texts = found
+    is_whole = any(len(one) == end - begin for one in texts)
+    return begin - end - (_SHORT if is_whole else 0), (begin, end)
+
+
+def _equal_words(prompt: bytes, text: bytes, begin: int, at: int, length: int) -> Span:
+    """The words around a run that are the same in a prompt, where it begins at one place, and a text at another."""
+    here, there, size = begin * _WIDTH, at * _WIDTH, length * _WIDTH
+
+    def before(count: int) -> bool:
+        step = count * _WIDTH
+        return prompt[here - step : here] != text[there - step : there]
+
+    def after(count: int) -> bool:
+        end = size + count * _WIDTH
+        return prompt[here + size : here + end] != text[there + size : there + end]
+
+    most_after = min(len(prompt) - here, len(text) - there) // _WIDTH - length
+    return begin - _first(before, min(begin, at)), begin + length + _first(after, most_after)
+
+
+def _first(differs: Callable[[int], bool], most: int) -> int:
+    """The number of words, ``most`` at most, that are equal: where so many differ, more do, too."""
+    return most if not differs(most) else bisect_left(range(1, most + 1), True, key=differs)
