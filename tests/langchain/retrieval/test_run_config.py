@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import threading
+import types
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -74,6 +75,25 @@ def test_each_user_is_given_their_own_documents(given_by: str, name: str | None,
     retriever = CachedRetriever(Personal(given_by=given_by), cache, corpus="hr", name=name)
     found = [of_person(retriever, given_by, user) for user in ("ann", "bob", "ann")]
     assert found == [["salary of ann"], ["salary of bob"], ["salary of ann"]]
+    assert cache.stats().hits == 1
+
+
+def find_personal(self: Any, query: str, *, run_manager: Any) -> list[Document]:
+    return [Document(f"{query} of {ensure_config()['configurable']['user']}")]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda members: type("Made", (BaseRetriever,), members),
+        lambda members: types.new_class("Made", (BaseRetriever,), exec_body=lambda space: space.update(members)),
+    ],
+)
+def test_a_class_that_is_made_by_a_call_is_the_applications(make: Callable[[Any], Any], cache: Cache) -> None:
+    """Its module is called ``abc``."""
+    retriever = CachedRetriever(make({"_get_relevant_documents": find_personal})(), cache, corpus="c")
+    for user in ("ann", "bob", "ann"):
+        assert of_person(retriever, "configurable", user) == [f"salary of {user}"]
     assert cache.stats().hits == 1
 
 

@@ -24,6 +24,7 @@ from askonce.keys.own.modules import (
     imported_by,
     is_installed,
     is_package,
+    module_of,
     packages_imported_by,
     source_of,
 )
@@ -93,7 +94,7 @@ def written_code(part: Any) -> str | None:
         Uncacheable: the code uses an object that cannot be read.
     """
     if isinstance(part, type):
-        of_application = not all(is_installed(base.__module__) for base in part.__mro__)
+        of_application = not all(is_installed(module_of(base)) for base in part.__mro__)
     else:
         of_application = not all(is_installed(one.__module__ or "") for one in _functions(part))
     if not of_application:
@@ -173,7 +174,7 @@ def _resolved(part: Any, changes: OwnChanges, place: Any = None) -> Any:
 
 
 def _is_of_a_framework(cls: type) -> bool:
-    return is_installed(cls.__module__) and cls.__module__.partition(".")[0] not in sys.stdlib_module_names
+    return is_installed(module_of(cls)) and cls.__module__.partition(".")[0] not in sys.stdlib_module_names
 
 
 def _functions(value: Any) -> Iterator[FunctionType]:
@@ -257,7 +258,7 @@ class _CodeWalk:
         if not is_installed(type(cls).__module__):
             yield self._later(type(cls))
         for base in cls.__mro__:
-            if is_installed(base.__module__):
+            if is_installed(module_of(base)):
                 continue
             if base is not cls:
                 yield self._later(base)

@@ -15,6 +15,7 @@ from types import CodeType
 from typing import Any
 
 _INSTALLED = ("site-packages", "dist-packages")
+_MAKING_CLASSES = ("abc", "types")
 _STANDARD = sysconfig.get_paths()["stdlib"]
 
 
@@ -25,6 +26,13 @@ def is_installed(module: str) -> bool:
     if file is None:
         return module in sys.builtin_module_names or module in ("builtins", "abc", "typing")
     return _is_installed_file(file) or module.startswith("askonce.")
+
+
+def module_of(cls: type) -> str:
+    """The module of a class; "" of one that was made by a call, as by ``type()``, and is called one of Python's."""
+    module = cls.__module__
+    is_made = module in _MAKING_CLASSES and getattr(sys.modules[module], cls.__name__, None) is not cls
+    return "" if is_made else module
 
 
 def _is_installed_file(file: str) -> bool:

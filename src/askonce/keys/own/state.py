@@ -20,7 +20,7 @@ from types import CellType, FunctionType, MemberDescriptorType, ModuleType
 from typing import Any, NamedTuple
 
 from askonce.keys.own.changes import OwnChanges, Path, defaults_of
-from askonce.keys.own.modules import is_installed
+from askonce.keys.own.modules import is_installed, module_of
 from askonce.keys.own.objects import NOTHING
 from askonce.keys.own.packages import may_set_itself, set_in
 
@@ -466,7 +466,7 @@ def _observed(one: Observed) -> Content:
 
 def _is_of_a_package(cls: type) -> bool:
     """Whether its code is not read, and may change its objects; what has fields alone has no such code."""
-    return is_installed(cls.__module__) and cls.__name__ not in _WITHOUT_CODE
+    return is_installed(module_of(cls)) and cls.__name__ not in _WITHOUT_CODE
 
 
 _WITHOUT_CODE = frozenset({"SimpleNamespace", "Namespace", "function", "Template", "_local"})
@@ -476,7 +476,7 @@ def held_by(value: Any) -> dict[str, Any]:
     """The attributes of an object, with those in slots of own classes and pydantic's private ones."""
     held = dict(getattr(value, "__dict__", {}))
     for cls in type(value).__mro__:
-        for name, slot in () if is_installed(cls.__module__) else sorted(vars(cls).items()):
+        for name, slot in () if is_installed(module_of(cls)) else sorted(vars(cls).items()):
             if isinstance(slot, MemberDescriptorType):
                 with contextlib.suppress(AttributeError):  # not set
                     held[name] = slot.__get__(value)

@@ -11,7 +11,7 @@ from typing import Any
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
-from askonce.keys.own.modules import is_installed
+from askonce.keys.own.modules import is_installed, module_of
 from askonce.langchain.embeddings import CachedEmbeddings
 from askonce.retrieval.held import attributes_of, found_within, is_opened
 from askonce.retrieval.parts import code_of, kind_of, own_bases, own_class
@@ -104,7 +104,8 @@ def is_foreign(part: Any) -> bool:
     """
     if isinstance(part, Embeddings):
         return bool(own_bases(own_class(type(part))))
-    module = str(getattr(kind_of(part), "__module__", ""))
+    kind = kind_of(part)
+    module = module_of(kind) if isinstance(kind, type) else str(getattr(kind, "__module__", ""))
     return not is_of_langchain(module) and not (module.partition(".")[0] in _WITHOUT_RUNS and is_installed(module))
 
 
