@@ -28,11 +28,13 @@ from llama_index.core.llms import CustomLLM
 from llama_index.core.llms.callbacks import llm_completion_callback
 from llama_index.core.tools import FunctionTool
 from llama_index.core.types import BaseOutputParser
+from llama_index.embeddings.openai import OpenAIEmbedding
 from llama_index.llms.openai import OpenAI
 from pydantic import Field, PrivateAttr, SecretStr
 
 from askonce import Cache
 from askonce.llama_index import cached
+from askonce.llama_index.keys.model import component_form
 from askonce.llama_index.keys.requests import completion_form
 
 
@@ -223,6 +225,22 @@ def test_what_a_model_changes_of_itself_costs_no_second_call(endpoint: str, cach
     assert (cache.stats().misses, cache.stats().hits) == (2, 2)
     list(getattr(cached(Busy(), cache), endpoint)("a"))
     assert cache.stats().hits == 3
+
+
+class Subclass(OpenAI):
+    pass
+
+
+class VectorsSubclass(OpenAIEmbedding):
+    pass
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_client_that_a_providers_class_makes_at_the_first_call_changes_no_key(asynchronous: bool) -> None:
+    for model in (Subclass(api_key="k"), Subclass(api_key="k", reuse_client=False), VectorsSubclass(api_key="k")):
+        before = component_form(model, [], asynchronous=asynchronous)
+        (model._get_aclient if asynchronous else model._get_client)()
+        assert component_form(model, [], asynchronous=asynchronous) == before
 
 
 class PerRequest(Quiet):

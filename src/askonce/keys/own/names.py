@@ -76,11 +76,12 @@ def own_names(cls: type) -> OwnNames | None:
 @functools.lru_cache(maxsize=512)
 def _declarations(cls: type) -> tuple[bool, frozenset[str], frozenset[str]]:
     declared: dict[bool, set[str]] = {False: set(), True: set()}
-    is_pure = True
-    for base in cls.__mro__:
+    is_pure, of_packages = True, set[str]()
+    for base in reversed(cls.__mro__):
         installed = is_installed(module_of(base))
-        names = {*inspect.get_annotations(base), *vars(base).get("__private_attributes__", ())}
-        declared[installed] |= names
+        private = {*vars(base).get("__private_attributes__", ())}  # those of its bases, too
+        of_packages |= private if installed else set()
+        declared[installed] |= {*inspect.get_annotations(base), *(private if installed else private - of_packages)}
         is_pure = is_pure and (not installed or _is_of_a_framework(base.__module__))
     own = (base for base in cls.__mro__ if not is_installed(module_of(base)))
     functions = (one for base in own for one in vars(base).values() if isinstance(one, FunctionType))
