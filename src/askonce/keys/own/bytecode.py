@@ -26,6 +26,10 @@ _ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 _OF_AN_OBJECT = _ATTRIBUTES | {"STORE_ATTR", "DELETE_ATTR"}
 _READING = _ATTRIBUTES | frozenset("LOAD_FAST LOAD_FAST_BORROW LOAD_GLOBAL LOAD_NAME LOAD_DEREF".split())
 
+_OF_A_MODULE = frozenset(
+    "LOAD_GLOBAL STORE_GLOBAL DELETE_GLOBAL LOAD_NAME LOAD_FROM_DICT_OR_GLOBALS".split()
+)  # a name in a class within a function may be one of the module's
+
 ITEM, CALLED = "[]", "()"
 ANY = "*"
 """Any item; one whose key does not stand in the code."""
@@ -106,6 +110,13 @@ def code_form(code: CodeType) -> Iterator[Any]:
 def names_in(code: CodeType) -> set[str]:
     """The names that code uses, other than its own variables."""
     return {*code.co_names}.union(*map(names_in, _inner(code)))
+
+
+@functools.lru_cache(maxsize=4096)
+def variables_in(code: CodeType) -> frozenset[str]:
+    """Those of `names_in` that are variables of its module, and not only attributes of something."""
+    lines = (line for line in dis.get_instructions(code) if line.opname in _OF_A_MODULE)
+    return frozenset(line.argval for line in lines).union(*map(variables_in, _inner(code)))
 
 
 def assigned_by(functions: Iterable[FunctionType]) -> set[str]:

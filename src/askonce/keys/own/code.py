@@ -17,7 +17,7 @@ from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from askonce.keys.normal_form import Uncacheable, is_credential
-from askonce.keys.own.bytecode import code_form, names_in
+from askonce.keys.own.bytecode import code_form, names_in, variables_in
 from askonce.keys.own.changes import OwnChanges, Path
 from askonce.keys.own.modules import (
     file_of,
@@ -333,7 +333,7 @@ class _CodeWalk:
             found = shown(function, "", UNLESS_CHANGED, within=True, place=FunctionType)
             yield _Variable("", self._numbered(found), FunctionType)
         names = names_in(code)
-        around = {**observe(function.__globals__, tuple(sorted(names - {*code.co_freevars})))}
+        around = {**observe(function.__globals__, tuple(sorted(variables_in(code))))}
         yield from self._used(around, names, set(), id(function.__globals__))
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             held = observe(cell, (name,))
