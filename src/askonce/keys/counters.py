@@ -257,7 +257,7 @@ class CallUnderWay:
     def _is_changed(self, owner: Any, name: str, held: _Held | None) -> bool:
         """Whether the code changes a field, or all those items of a map in it that are otherwise now."""
         path = ("", f".{name}")
-        if any(one.is_changed(type(owner), path) for one in self._changes):
+        if any(one.is_changed(type(owner), path, filled=held is None) for one in self._changes):
             return True
         value = _members(owner).get(name)
         was, now = _both(held, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import threading
 import types
 from collections.abc import Callable, Iterator
 
@@ -821,7 +822,7 @@ FILLED_IN = {
 @pytest.fixture
 def _module_settings() -> Iterator[None]:
     yield
-    openai.base_url = None
+    openai.base_url = openai.default_headers = None
 
 
 @pytest.mark.usefixtures("_module_settings")
@@ -844,6 +845,147 @@ def test_what_the_application_sets_after_a_call_counts(source: str, change: str)
     exec(change, module.__dict__)
     assert not observed.is_current()
     assert read()[0] != before
+
+
+CHANGED_MEANWHILE = {
+    **{
+        name: FILLED_IN[name]
+        for name in (
+            "what an object holds",
+            "a client",
+            "what a cached function makes",
+            "a singleton that `__new__` makes",
+            "one that keeps itself in a variable",
+            "one for each name",
+            "objects that share their attributes",
+            "a document's metadata",
+        )
+    },
+    "a list in a map that the code fills": (
+        """
+        held, log = {}, []
+        def get():
+            if "tones" not in held: held["tones"] = ["formal"]
+            log.append(1)
+            return held["tones"]
+        """,
+        "held['tones'].append('rude')",
+    ),
+    "a map that the code fills, replaced": (
+        """
+        held = {"tone": "formal"}
+        def get():
+            held["last"] = "text"
+            return held["tone"]
+        """,
+        "held = {'tone': 'rude'}",
+    ),
+    "an attribute of a function": (
+        """
+        def get():
+            if not hasattr(get, "held"): get.held = {"tone": "formal"}
+            return get.held["tone"]
+        """,
+        "get.held['tone'] = 'rude'",
+    ),
+    "what a class computes once": (
+        """
+        import functools
+        class Held:
+            @functools.cached_property
+            def given(self): return {"tone": "formal"}
+        held = Held()
+        def get(): return held.given["tone"]
+        """,
+        "held.given['tone'] = 'rude'",
+    ),
+    "what a thread holds": (
+        """
+        import threading
+        held = threading.local()
+        def get():
+            if not hasattr(held, "given"): held.given = {"tone": "formal"}
+            return held.given["tone"]
+        """,
+        "held.given['tone'] = 'rude'",
+    ),
+    "a prompt of LlamaIndex's": (
+        "from llama_index.core import PromptTemplate\nheld = PromptTemplate('formal')\n"
+        "def get(): return held.format()",
+        "held.template = 'rude'",
+    ),
+    "a node's text": (
+        "from llama_index.core.schema import TextNode\nheld = TextNode(text='formal')\ndef get(): return held.text",
+        "held.text = 'rude'",
+    ),
+    "a template's globals": (
+        "import jinja2\nheld = jinja2.Environment()\nheld.globals['tone'] = 'formal'\n"
+        "text = held.from_string('{{tone}}')\ndef get(): return text.render()",
+        "held.globals['tone'] = 'rude'",
+    ),
+    "parsed arguments": (
+        "import argparse\nheld = argparse.Namespace(tone='formal')\ndef get(): return held.tone",
+        "held.tone = 'rude'",
+    ),
+    "a package's variable that had its default": (
+        "import openai\ndef get(): return openai.chat",
+        "openai.default_headers = {'x-tone': 'rude'}",
+    ),
+}
+
+
+@pytest.mark.usefixtures("_module_settings")
+@pytest.mark.parametrize(("source", "change"), CHANGED_MEANWHILE.values(), ids=CHANGED_MEANWHILE)
+def test_what_the_application_changes_while_a_later_call_is_under_way_counts(source: str, change: str) -> None:
+    module = executed(textwrap.dedent(source) + "\nclass Model:\n    def answer(self):\n        return get()\n")
+
+    def read() -> tuple[str | None, Observations]:
+        with collecting() as observed:
+            return code_of(module.Model), observed
+
+    before, observed = read()
+    module.Model().answer()
+    observed.record()
+    assert observed.is_current()
+    for _ in range(2):  # as in two calls
+        module.Model().answer()
+        exec(change, module.__dict__)
+        observed.record()
+    assert not observed.is_current()
+    assert read()[0] != before
+
+
+USED = {
+    "a memory": (
+        "from llama_index.core.memory import ChatMemoryBuffer\nfrom llama_index.core.llms import ChatMessage\n"
+        "held = ChatMemoryBuffer.from_defaults(token_limit=99)",
+        "held.put(ChatMessage('a'))",
+    ),
+    "a model that makes its client": (
+        "from llama_index.llms.openai import OpenAI\nheld = OpenAI(api_key='k')",
+        "held._get_client()",
+    ),
+    "templates that are compiled once": (
+        "import jinja2\nheld = jinja2.Environment(loader=jinja2.DictLoader({'a': 'b'}))",
+        "held.get_template('a').render()",
+    ),
+}
+
+
+@pytest.mark.parametrize(("source", "use"), USED.values(), ids=USED)
+def test_what_objects_of_packages_change_when_the_code_uses_them_is_no_setting(source: str, use: str) -> None:
+    module = executed(f"{source}\nclass Model:\n    def answer(self, text):\n        {use}\n        return held\n")
+
+    def read() -> tuple[str | None, Observations]:
+        with collecting() as observed:
+            return code_of(module.Model), observed
+
+    before, observed = read()
+    for text in ("a", "b", "c"):
+        module.Model().answer(text)
+        observed.record()
+        assert observed.is_current()
+        assert read()[0] == before
 
 
 def test_objects_that_code_counts_as_it_makes_them_are_no_setting() -> None:
@@ -894,6 +1036,52 @@ def test_what_is_random_at_each_start_does_not_count(expression: str) -> None:
             def answer(self): return held
     """
     assert digest(source, "") == digest(source, "")
+
+
+def test_what_a_thread_got_at_an_earlier_call_does_not_count_for_a_new_model() -> None:
+    module = executed("""
+        import threading
+        held = threading.local()
+        class Model:
+            def answer(self):
+                if not hasattr(held, "client"): held.client = {"url": "a"}
+                return held.client
+    """)
+
+    def read() -> tuple[str | None, Observations]:
+        with collecting() as observed:
+            return code_of(module.Model), observed
+
+    def answer() -> None:
+        assert read()[0] == before
+        module.Model().answer()
+        observed.record()
+        assert read()[0] == before
+
+    before, observed = read()
+    answer()
+    thread = threading.Thread(target=answer)
+    thread.start()
+    thread.join()
+    answer()
+    module.held.client["url"] = "b"
+    assert read()[0] != before
+
+
+def test_a_variable_that_is_called_like_an_attribute_does_not_count() -> None:
+    source = """
+        import types
+        content, here = "VALUE", types.SimpleNamespace(content="a")
+        class Model:
+            def answer(self):
+                class Answer:
+                    text = here.content
+                return Answer.text
+    """
+    assert digest(source, "a") == digest(source, "b")
+    for reading in ("class Answer:\n                    text = content", "global content; content += 'b'"):
+        used = source.replace("class Answer:\n                    text = here.content", reading)
+        assert digest(used, "a") != digest(used, "b"), reading
 
 
 def test_an_id_that_is_given_counts() -> None:

@@ -45,12 +45,14 @@ class OwnChange(NamedTuple):
         key: the item that is changed, `ANY` if it is not known which; ``None``: what the path names is assigned.
         grows: it becomes more or less by what is added, as a counter or a log does.
         fills: that counts only where nothing was there before: a constructor keeps what it makes, as a singleton.
+        in_place: what is assigned is what was there, which may have been changed in place, as by ``+=``.
     """
 
     path: tuple[str, ...]
     key: str | None
     grows: bool
     fills: bool = False
+    in_place: bool = False
 
 
 class Use(NamedTuple):
@@ -164,13 +166,13 @@ def changed_in(code: CodeType) -> frozenset[OwnChange]:
 
 def _in_constructor(name: str, change: OwnChange) -> OwnChange | None:
     """A change that a constructor makes; of the object that is being made nothing is a counter."""
-    path, key, grows, fills = change
-    if path[0] == SELF and not fills:
+    path = change.path
+    if path[0] == SELF and not change.fills:
         # The first argument of `__new__` is the class; what is in an object there is of the one that is made.
         is_of_class = len(path) == 2 if name == "__new__" else path[1:2] == ("__class__",) and len(path) == 3
         if not is_of_class:
             return None
-    return change if grows or key is not None else change._replace(fills=True)
+    return change if change.grows or change.key is not None else change._replace(fills=True)
 
 
 def _inner(code: CodeType) -> Iterator[CodeType]:
@@ -257,7 +259,7 @@ class _CodeReading:
         for at, line in enumerate(self._lines):
             change = self._change(at, line)
             if change is not None:
-                found.add(change)
+                found.add(change._replace(in_place=self._is_in_place(at)))
         if {"setattr", "__setattr__"} & {*self._code.co_names}:
             named = (one for one in self._code.co_consts if isinstance(one, str) and one.isidentifier())
             found |= {OwnChange((UNKNOWN, one), None, False) for one in named}
@@ -398,6 +400,11 @@ class _CodeReading:
         path = self._path(self._lines[before].begin, self._lines[before].end)
         is_named = len(path) > 1 or path[0].startswith(("global ", "around "))
         return path if is_named and path[0] != UNKNOWN and ITEM not in path else None
+
+    def _is_in_place(self, at: int) -> bool:
+        """Whether what is assigned is what was there, as with ``+=``, which changes a list or a map in place."""
+        value = self._lines[at - 1] if at else self._lines[at]
+        return value.name == "BINARY_OP" and value.value.endswith("=")
 
     def _grows(self, at: int, line: _Line, path: tuple[str, ...]) -> bool:
         """Whether what is assigned is what was there and something more or less, as with ``+=``."""

@@ -68,6 +68,8 @@ class _Bound(NamedTuple):
         key: the item; `ANY`; ``None``: the attribute or the variable itself.
         grows: as a counter does.
         fills: it counts only where nothing was there before.
+        in_place: as of `OwnChange`.
+        depth: the item is one of a list or a map that stands so many items deep in what is named.
         is_sure: the code surely makes it.
     """
 
@@ -76,7 +78,16 @@ class _Bound(NamedTuple):
     key: str | None
     grows: bool
     fills: bool
+    in_place: bool = False
+    depth: int = 0
     is_sure: bool = True
+
+    def is_at(self, within: Path, *, deeper: bool) -> bool:
+        """Whether it is made to what stands there in what is named; ``deeper``: or to what that holds."""
+        length = 0 if self.key is None else self.depth + 1
+        if len(within) == length or within == (ANY,):  # any header of a client, whose headers are assigned
+            return True
+        return len(within) < length if deeper else self.in_place and len(within) == length + 1
 
 
 class OwnChanges:
@@ -85,7 +96,9 @@ class OwnChanges:
     def __init__(self) -> None:
         self._functions: dict[_Read, None] = {}
         self._members: dict[str, set[type]] = {}  # what objects hold under each name
+        self._packages: set[type] = set()
         self._found: dict[str, list[_Bound]] | None = None
+        self._of_packages: set[tuple[type, str]] | None = None
 
     def add(
         self, function: FunctionType, owner: type | None, entry: str | None, *, is_setter: bool, is_start: bool
@@ -95,7 +108,7 @@ class OwnChanges:
         operator = entry if is_called and entry in ACTING else None
         entry = None if is_called else entry
         self._functions[_Read(function, owner, entry, operator, is_setter, is_start)] = None
-        self._found = None
+        self._found = self._of_packages = None
 
     def add_members(self, held: Mapping[str, Any]) -> None:
         """Add what an object holds, whose methods the code of the answer may call."""
@@ -103,6 +116,12 @@ class OwnChanges:
             if value is not None:
                 self._members.setdefault(name, set()).add(type(value))
         self._found = None
+
+    def add_package(self, cls: type) -> None:
+        """Add an installed class of which an object was read: its methods may change that."""
+        if cls not in self._packages:
+            self._packages.add(cls)
+            self._of_packages = None
 
     def add_all(self, other: OwnChanges) -> None:
         """Add what other code of the same answer changes."""
@@ -113,7 +132,8 @@ class OwnChanges:
             self._functions |= other._functions
         for name, kinds in other._members.items():
             self._members.setdefault(name, set()).update(kinds)
-        self._found = None
+        self._packages |= other._packages
+        self._found = self._of_packages = None
 
     def names(self) -> frozenset[str]:
         """The names of all that the code changes, whosever it is."""
@@ -143,35 +163,61 @@ class OwnChanges:
         """`is_changed`, though no call was seen to change it."""
         return any(one.is_sure and not one.fills for one in self._at(place, path)) or _is_computed(place, path)
 
-    def is_changed(self, place: Any, path: Path, *, added: bool = False, filled: bool = False) -> bool:
-        """Whether the code assigns what stands there itself, or changes what that holds.
+    def is_changed(
+        self, place: Any, path: Path, *, added: bool = False, filled: bool = False, deeper: bool = True
+    ) -> bool:
+        """Whether the code assigns what stands there itself.
 
         Args:
             place: as of `is_counter`.
             path: as of `is_counter`.
             added: it was not there before, so that it may be of a memo under another name.
             filled: nothing was there before.
+            deeper: that the code changes what it holds is enough.
         """
-        if any(filled or not one.fills for one in self._at(place, path)) or _is_computed(place, path):
+        found = (one for one, within in self._found_at(place, path) if one.is_at(within, deeper=deeper))
+        if any(filled or not one.fills for one in found) or (filled and _is_computed(place, path)):
             return True
         return added and any(one.key == ANY and not one.fills for one in self._live().get(UNKNOWN, ()))
 
+    def is_changed_by_package(self, cls: type, name: str) -> bool:
+        """Whether methods of an installed class that the code calls, as far as names say, change an attribute."""
+        if self._of_packages is None:
+            self._of_packages = self._changed_by_packages()
+        return (cls, name) in self._of_packages
+
+    def _changed_by_packages(self) -> set[tuple[type, str]]:
+        methods = (one for cls in self._packages for one in _methods_of(cls))
+        found: set[tuple[type, str]] = set()
+        for read in self._called([*self._functions, *methods]):
+            if read.owner not in self._packages:
+                continue
+            by_name = {"setattr", "__setattr__"} & {*read.function.__code__.co_names}
+            for path, *_ in changed_in(read.function.__code__):
+                if len(path) > 1 and (path[0] == SELF or (by_name and path[0] == UNKNOWN)):
+                    found.add((read.owner, path[1]))
+        return found
+
     def _at(self, place: Any, path: Path) -> Iterable[_Bound]:
+        return (one for one, _ in self._found_at(place, path))
+
+    def _found_at(self, place: Any, path: Path) -> Iterator[tuple[_Bound, Path]]:
+        """The changes that are made there, and where in what they name."""
         live = self._live()
         for at, part in enumerate(path):
             for one in live.get(part.removeprefix("."), ()):
                 if one.name is None:
                     if at > 0 and not part.startswith("."):
-                        yield one
+                        yield one, path[at:]
                 elif _is_base(one, place, path, at) and _has_key(one, path[at + 1 :]):
-                    yield one
+                    yield one, path[at + 1 :]
 
     def _live(self) -> dict[str, list[_Bound]]:
         """The changes that are made, by the name of what is changed."""
         found = self._found
         if found is None:
             found = self._found = {}
-            called = self._called()
+            called = self._called([*self._functions])
             sure = self._surely_called(called)
             for read in called:
                 for change in changed_in(read.function.__code__):
@@ -180,10 +226,9 @@ class OwnChanges:
                     found.setdefault(UNKNOWN if name is None else name, []).append(one)
         return found
 
-    def _called(self) -> list[_Read]:
-        """The functions that the code of the answer calls, by the names that it uses."""
+    def _called(self, waiting: list[_Read]) -> list[_Read]:
+        """Those of some functions that the code of the answer calls, by the names that it uses."""
         called: list[_Read] = []
-        waiting = [*self._functions]
         used: tuple[set[str], set[str]] = set(), set()
         while True:
             parts: tuple[list[_Read], list[_Read]] = [], []
@@ -264,6 +309,23 @@ def _is_sure(read: _Read, uses: Mapping[tuple[str, bool], set[type | None]], uns
     return False
 
 
+@functools.lru_cache(maxsize=512)
+def _methods_of(cls: type) -> tuple[_Read, ...]:
+    """The methods of an installed class; the interpreter calls those with two underscores."""
+    found: dict[_Read, None] = {}
+    for base in cls.__mro__:
+        for name, value in [*vars(base).items()]:
+            parts = {"": value} | {
+                part: getattr(value, part, None) for part in ("fget", "fset", "fdel", "func", "__func__")
+            }
+            for part, one in parts.items():
+                function = inspect.unwrap(one) if callable(one) else one
+                if isinstance(function, FunctionType):
+                    entry = None if name.startswith("__") and name.endswith("__") else name
+                    found[_Read(function, cls, entry, None, part in ("fset", "fdel"), False)] = None
+    return tuple(found)
+
+
 def _made_from(cls: type) -> Iterator[type]:
     found: list[type] = type.__subclasses__(cls)
     for one in found:
@@ -325,11 +387,15 @@ def _is_base(one: _Bound, place: Any, path: Path, at: int) -> bool:
 
 def _bound(change: OwnChange, read: _Read) -> _Bound:
     path, key, *how = change
+    depth = next((at for at, part in enumerate(reversed(path)) if part != ITEM), 0)
+    path = path[: len(path) - depth]
+    return _named(path, key, read, *how)._replace(depth=depth)
+
+
+def _named(path: Path, key: str | None, read: _Read, *how: bool) -> _Bound:
+    """A change of what a path stands for, or of an item somewhere in it."""
     if ITEM in path:
-        at = len(path) - path[::-1].index(ITEM)
-        if at < len(path):
-            return _Bound(None, path[-1], key, *how)
-        path = path[: path.index(ITEM)]
+        return _Bound(None, path[-1], key, *how)
     root, names = path[0], path[1:]
     if root == SELF and read.owner is None:
         root = f"argument {read.function.__code__.co_varnames[0]}"

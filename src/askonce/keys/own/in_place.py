@@ -30,7 +30,7 @@ def read_clients_with(reader: _ClientReader, look: _Look) -> None:
     _client_readers.append((reader, look))
 
 
-def client_form(value: Any, place: Any = None, path: Path | None = None) -> str | None:
+def client_form(value: Any, place: Any = None, path: Path = ()) -> str | None:
     """Where a client sends what it is given, and what it adds, without credentials; ``None`` if it is not known.
 
     It is empty for a client that says nothing of that.
@@ -51,7 +51,7 @@ def client_form(value: Any, place: Any = None, path: Path | None = None) -> str 
             observe(value)
             return _written(form)
         now = functools.partial(_Client, value, look)
-        client = as_read(value, now, place, path and (*path, ".headers", ANY))
+        client = as_read(value, now, place, (*path, ".headers", ANY))
         client.form = client.form or _written(form)
         return str(client.form)
     return None
@@ -81,7 +81,7 @@ class _Client:
         return hash(self._shown)
 
 
-def data_now(value: Any, place: Any = None, path: Path | None = None) -> Any:
+def data_now(value: Any, place: Any = None, path: Path = ()) -> Any:
     """`data_of` an object, which is read again at each request if it can be changed in place.
 
     Args:

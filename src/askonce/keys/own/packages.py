@@ -178,8 +178,17 @@ def _read(file: str, name: str) -> _Written | None:
     for variable, default in _defaults(tree.body, package):
         same = variable not in found or found[variable] == default
         found[variable] = default if same else _COMPUTED
-    assigned = (one.names for one in ast.walk(tree) if isinstance(one, ast.Global))
-    return _Written(found, frozenset().union(*assigned))
+    return _Written(found, frozenset(_assigned(tree)))
+
+
+def _assigned(tree: ast.AST) -> Iterator[str]:
+    """The variables that functions assign; a property that is assigned hands on what the application sets."""
+    for one in ast.iter_child_nodes(tree):
+        if isinstance(one, ast.Global):
+            yield from one.names
+        decorators = getattr(one, "decorator_list", ())
+        if not any(isinstance(each, ast.Attribute) and each.attr == "setter" for each in decorators):
+            yield from _assigned(one)
 
 
 def _defaults(body: Iterable[ast.stmt], package: str) -> Iterator[tuple[str, Any]]:

@@ -19,6 +19,7 @@ from contextvars import ContextVar
 from types import CellType, FunctionType, MemberDescriptorType, ModuleType
 from typing import Any, NamedTuple
 
+from askonce.keys.own.bytecode import ANY
 from askonce.keys.own.changes import OwnChanges, Path, defaults_of
 from askonce.keys.own.modules import is_installed, module_of
 from askonce.keys.own.objects import NOTHING
@@ -43,7 +44,7 @@ class Observed(NamedTuple):
         content: what it held.
         read: gives what it holds now.
         place: of a container, the class of the object that holds it, or the id of what holds the variable.
-        path: where it stands there; ``None``: in an object of an installed class, whose code is not read.
+        path: where it stands there.
     """
 
     holder: Any
@@ -52,36 +53,49 @@ class Observed(NamedTuple):
     content: Content
     read: Callable[[], Content]
     place: Any = None
-    path: Path | None = None
+    path: Path = ()
 
     def now(self) -> Content:
         """What it holds now, with counters and logs as they were before they changed."""
         content = self.read()
-        mark = _marks.get((id(self.holder), self.is_container)) if _marks else None
+        mark = _marks.get(_key_of(self.holder, self.is_container)) if _marks else None
         return content if mark is None else _effective(content, mark, self.holder, self.names)
 
-    def is_changed(self, changes: OwnChanges, name: Any, before: Any = UNSET) -> bool:
-        """Whether the code changes what it holds under a name itself; ``None``: anything in it."""
+    def is_changed(self, changes: OwnChanges, name: Any, before: Any = UNSET, last: Any = UNSET) -> bool:
+        """Whether the code changes what it holds under a name itself.
+
+        Args:
+            changes: what the code changes.
+            name: it; ``None``: anything in it.
+            before: what was there at first.
+            last: what was there when the call began.
+        """
         if isinstance(self.holder, LruCached):
             return True
-        if isinstance(self.holder, ModuleType) and isinstance(name, str) and may_set_itself(self.holder, name):
+        last = before if last is UNSET else last
+        is_of_module = isinstance(self.holder, ModuleType) and isinstance(name, str)
+        if is_of_module and (last is _MISSING or _is_number(last)) and may_set_itself(self.holder, name):
             return True
         place, path = self.where(name)
-        added = before is _MISSING and self.is_container
-        return path is None or changes.is_changed(place, path, added=added, filled=_is_nothing(before))
+        if _is_of_a_package(place) and _may_change_itself(place, path, changes, last):
+            return True
+        added, deeper = before is _MISSING and self.is_container, name is None or _is_nothing(last)
+        return changes.is_changed(place, path, added=added, filled=_is_nothing(last), deeper=deeper)
 
-    def where(self, name: Any) -> tuple[Any, Path | None]:
+    def where(self, name: Any) -> tuple[Any, Path]:
         """Where that stands which it holds under a name, as `OwnChanges` has it."""
         holder, part = self.holder, name if isinstance(name, str) else ""
         if self.is_container:
-            return self.place, self.path if self.path is None or name is None else (*self.path, part)
+            is_member = part and self.path == ("",) and _is_of_a_package(self.place)
+            return self.place, self.path if self.path[-1:] == (ANY,) else (
+                *self.path,
+                f".{part}" if is_member else part,
+            )
         if isinstance(holder, type):
             return holder, (part,)
         if isinstance(holder, ModuleType):
             return id(vars(holder)), (part,)
-        if self.names is not None:
-            return id(holder), (part,)
-        return type(holder), None if _is_of_a_package(type(holder)) else ("", f".{part}")
+        return (type(holder), ("", f".{part}")) if self.names is None else (id(holder), (part,))
 
 
 class _Left:
@@ -265,7 +279,7 @@ class Observations:
         """Record what the code itself has changed; what others have set meanwhile is a setting."""
         known: frozenset[Any] | None = None
         if isinstance(one.content, dict) and isinstance(now, dict):
-            changed = self._changed_in(one, now)
+            changed = self._changed_in(one, now, mark)
             if one.is_container and one.is_changed(self.changes, None):
                 known = frozenset(one.content)
         else:
@@ -281,8 +295,8 @@ class Observations:
         for name, (before, after) in changed.items():
             if name not in mark.left or (mark.left[name].is_emptied and _is_nothing(before)):
                 place, path = one.where(name)
-                grows = path is not None and self.changes.is_counter(place, path)
-                is_log = path is not None and grows and not self.changes.is_stack(place, path)
+                grows = self.changes.is_counter(place, path)
+                is_log = grows and not self.changes.is_stack(place, path)
                 times = mark.added if before is _MISSING and mark.known is not None else [0]
                 new[name] = _Left(after, [_OFTEN] if grows and _is_number(after) else times, is_log=is_log)
         renewed = dict(new)
@@ -294,7 +308,7 @@ class Observations:
                 renewed[name] = left
             if not left.is_volatile() and self._is_counted(one, name, changed[name][1]):
                 left.changes[0] = _OFTEN
-        mark = _marks[id(one.holder), one.is_container] = mark._replace(left=mark.left | new)
+        mark = _marks[_key_of(one.holder, one.is_container)] = mark._replace(left=mark.left | new)
         for name, left in renewed.items() if len(mark.left) <= _MOST_LEFT else ():
             if _is_open(left.value, one) and not left.is_volatile():
                 found = self._observed_in(one, name, left.value)
@@ -305,7 +319,7 @@ class Observations:
     def _is_counted(self, one: Observed, name: Any, value: Any) -> bool:
         """Whether what two calls have changed is a counter or a log, or cannot be a setting."""
         place, path = one.where(name)
-        if _is_number(value) or path is None:
+        if _is_number(value) or _is_of_a_package(place):
             return True
         if self.changes.is_counter(place, path):
             return True
@@ -313,9 +327,9 @@ class Observations:
 
     def _observed_in(self, one: Observed, name: Any, value: Any) -> Observations | None:
         place, path = one.where(name)
-        return observed_in(value, place, path or ("",), [self])
+        return observed_in(value, place, path, [self])
 
-    def _changed_in(self, one: Observed, now: dict[Any, Any]) -> dict[Any, tuple[Any, Any]]:
+    def _changed_in(self, one: Observed, now: dict[Any, Any], mark: _Mark | None) -> dict[Any, tuple[Any, Any]]:
         """What the code has changed, as it was and as it is."""
         changed, held = {}, one.content
         assert isinstance(held, dict)
@@ -323,7 +337,11 @@ class Observations:
             before, after = held.get(name, _MISSING), now.get(name, _MISSING)
             if before is after or _is_equal(before, after) or isinstance(after, (FunctionType, type)):
                 continue
-            if one.is_changed(self.changes, name, before):
+            left = mark.left.get(name) if mark is not None else None
+            last = before if left is None or left.is_emptied else left.value
+            if last is after and last is not before:
+                continue  # the very object that the code left: what is in it says by itself who has changed it
+            if one.is_changed(self.changes, name, before, last):
                 changed[name] = before, after
         return changed
 
@@ -397,13 +415,13 @@ def observe_definition(function: FunctionType) -> dict[str, Any]:
     return defaults_of(function)
 
 
-def items_of(container: Any, place: Any = None, path: Path | None = None) -> Any:
+def items_of(container: Any, place: Any = None, path: Path = ()) -> Any:
     """What a map, a list or a set holds, as a dict, a tuple or a set; logs as they were before they changed.
 
     Args:
         container: it.
         place: the class of the object that holds it, or the id of what holds the variable.
-        path: where it stands there; ``None``: in an object of an installed class.
+        path: where it stands there.
     """
     read = _reader(container, None, is_container=True)
     if isinstance(container, (tuple, frozenset)):
@@ -441,7 +459,7 @@ def observe_loading(module: str) -> bool:
     return True in _observed(Observed(module, None, True, (), read, path=("",)))
 
 
-def as_read(value: Any, read: Callable[[], Any], place: Any = None, path: Path | None = None) -> Any:
+def as_read(value: Any, read: Callable[[], Any], place: Any = None, path: Path = ()) -> Any:
     """What something says of an object that is changed in place, as before the code itself changed it.
 
     Args:
@@ -459,14 +477,28 @@ def _observed(one: Observed) -> Content:
     if found is None:
         return one.read()
     content = one.now()
+    if _is_of_a_package(place := one.where(None)[0]):
+        found.changes.add_package(place)
     if one.names is None or one.names:
         found.seen.append(Observed(*one[:3], content, *one[4:]))
     return content
 
 
-def _is_of_a_package(cls: type) -> bool:
-    """Whether its code is not read, and may change its objects; what has fields alone has no such code."""
-    return is_installed(module_of(cls)) and cls.__name__ not in _WITHOUT_CODE
+def _is_of_a_package(place: Any) -> bool:
+    """Whether it is an installed class, whose code may change its objects; what has fields alone has no code."""
+    return isinstance(place, type) and is_installed(module_of(place)) and place.__name__ not in _WITHOUT_CODE
+
+
+def _may_change_itself(cls: type, path: Path, changes: OwnChanges, last: Any) -> bool:
+    """Whether an object of an installed class may change that when the application's code uses it.
+
+    Data, such as messages, documents and templates, does so in those methods alone that the code calls; another
+    object may have parts that change it, but it puts no text in place of a text.
+    """
+    if len(path) > 1 and changes.is_changed_by_package(cls, path[1].removeprefix(".")):
+        return True
+    is_data = dataclasses.is_dataclass(cls) or hasattr(cls, "__pydantic_fields__")
+    return not is_data and not isinstance(last, (str, bytes))
 
 
 _WITHOUT_CODE = frozenset({"SimpleNamespace", "Namespace", "function", "Template", "_local"})
@@ -566,8 +598,13 @@ def _is_open(value: Any, one: Observed) -> bool:
     return value is not _MISSING and not isinstance(value, _SCALARS)
 
 
+def _key_of(holder: Any, is_container: bool) -> tuple[int, bool]:
+    """What stands for a holder; what belongs to a thread has one in each."""
+    return id(vars(holder) if isinstance(holder, threading.local) else holder), is_container
+
+
 def _mark_of(holder: Any, is_container: bool) -> _Mark | None:
-    mark = _marks.get((id(holder), is_container))
+    mark = _marks.get(_key_of(holder, is_container))
     return mark if mark is not None and mark.holder() is holder else None
 
 

@@ -14,6 +14,7 @@ import hashlib
 import re
 import string
 import sys
+import threading
 import weakref
 from collections import ChainMap, UserDict, UserList, defaultdict, deque
 from collections.abc import Callable, Iterator
@@ -168,12 +169,13 @@ class _Budget:
         left: so many parts may still be read.
         place: the class of the object that holds it, or the id of what holds the variable.
         path: the names of the variable, and of attributes and items.
-        is_foreign: it stands in an object of an installed class, whose code may change it.
+        holder: the installed class of the object in which it stands, and how much of the path leads to that.
     """
 
     def __init__(self, name: str, place: Any) -> None:
-        self.left, self.place, self.is_foreign = _MOST_ITEMS, place, False
+        self.left, self.place = _MOST_ITEMS, place
         self.path: Path = (name,)
+        self.holder: tuple[type, int] | None = None
 
     @contextlib.contextmanager
     def within(self, name: str) -> Iterator[None]:
@@ -184,9 +186,12 @@ class _Budget:
         finally:
             self.path = before
 
-    def known_path(self) -> Path | None:
-        """The path, as far as the code that may change it is read."""
-        return None if self.is_foreign else self.path
+    def where(self) -> tuple[Any, Path]:
+        """The place, and the path there, as code that may change it has them."""
+        if self.holder is None:
+            return self.place, self.path
+        cls, length = self.holder
+        return cls, ("", *self.path[length:])
 
 
 def digest_of(code: str) -> str:
@@ -369,9 +374,9 @@ def _by_kind(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
         parts = [value.__wrapped__]
     elif isinstance(value, _DESCRIPTORS):
         parts = [getattr(value, name, None) for name in ("fget", "fset", "fdel", "func", "__func__", "__wrapped__")]
-    elif (data := data_now(value, budget.place, budget.known_path())) is not NOTHING:
+    elif (data := data_now(value, *budget.where())) is not NOTHING:
         numbers, parts = ALL, data
-    elif (client := client_form(value, budget.place, budget.known_path())) is not None:
+    elif (client := client_form(value, *budget.where())) is not None:
         parts = [client] if client else []
     else:
         return NOTHING if isinstance(value, _SLOTS) or says_nothing(value) else ReadApart(value, numbers)
@@ -426,7 +431,7 @@ def _members_of(form: list[Any]) -> list[Any]:
 
 def _items_now(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
     """What kind of container it is, and what it holds: to code an empty map is another thing than an empty list."""
-    content = items_of(value, budget.place, budget.known_path())
+    content = items_of(value, *budget.where())
     found: list[Any] = [_kind_of(value)]
     if isinstance(value, _MAPS):
         if {*map(type, content), *map(type, content.values())} <= _PLAIN:
@@ -479,9 +484,11 @@ def _content(value: Any, numbers: int, budget: _Budget) -> Any:
                 found.append(_plain_of(value))
         else:
             found.append(data_now(value, budget.place, budget.path))
+    elif type(value) is threading.local:
+        return _fields(value, ALL if numbers == ALL else NONE, budget, 0)
     else:
         observe(value)
-        budget.is_foreign = True
+        budget.holder = type(value), len(budget.path)
         inner = ALL if numbers == ALL else NONE  # those in objects of unknown classes are often counters
         found = [_shown(one, inner, budget, 1) for one in contents_of(value)]
     return Members(None if one is NOTHING else one for one in found)
@@ -494,11 +501,11 @@ def _plain_of(value: Any) -> Any:
 def _fields(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
     module = type(value).__module__
     own = not is_installed(module) or module.partition(".")[0] in sys.stdlib_module_names
-    before, budget.is_foreign = budget.is_foreign, budget.is_foreign or not own
+    before, budget.holder = budget.holder, budget.holder if own else (type(value), len(budget.path))
     try:
         return _fields_in(value, numbers, budget, depth, own=own)
     finally:
-        budget.is_foreign = before
+        budget.holder = before
 
 
 def _fields_in(value: Any, numbers: int, budget: _Budget, depth: int, *, own: bool) -> Any:
@@ -506,10 +513,10 @@ def _fields_in(value: Any, numbers: int, budget: _Budget, depth: int, *, own: bo
     for name, one in observe(value).items():
         if not own and (isinstance(getattr(type(value), name, None), functools.cached_property)):
             continue  # computed from the others
-        client = None if own else client_form(one)
-        if client is None and not own and _is_ignored(name, one):
-            continue
         with budget.within(f".{name}"):
+            client = None if own else client_form(one, *budget.where())
+            if client is None and not own and _is_ignored(name, one):
+                continue
             if client:
                 found.append((name, client))
             elif client is None and (field := _shown(_field(name, one), numbers, budget, depth + 1)) is not NOTHING:
