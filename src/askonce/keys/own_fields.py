@@ -176,7 +176,7 @@ class OwnValues:
         try:
             for one, held in held_by(value).items():
                 computed = is_computed(kind, one)
-                if one in changed or (computed and says_no_more(kind, one, held)):
+                if one in changed or _is_a_time(kind, one, held) or (computed and says_no_more(kind, one, held)):
                     continue
                 with contextlib.suppress(*[Uncacheable] if computed else []):
                     form[one] = self.field(one, without_counted_items(value, one, held))
@@ -300,6 +300,12 @@ def note_members(value: Any) -> None:
     observed = collected()
     if observed is not None:
         observed.changes.add_members(held_by(value))
+
+
+def _is_a_time(kind: type, name: str, value: Any) -> bool:
+    """Whether the code counts a number, such as when a limiter was last used, which is another at each start."""
+    observed = collected() if type(value) is float else None
+    return observed is not None and observed.changes.is_counter(kind, ("", f".{name}"))
 
 
 def _looked_at(value: Any) -> Iterator[Any]:

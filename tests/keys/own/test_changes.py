@@ -1084,6 +1084,36 @@ def test_a_variable_that_is_called_like_an_attribute_does_not_count() -> None:
         assert digest(used, "a") != digest(used, "b"), reading
 
 
+@pytest.mark.parametrize("reading", ["time.monotonic()", "now", "now + 0.5"])
+def test_when_a_limiter_was_last_used_is_no_setting(reading: str) -> None:
+    source = """
+        import time
+        class Limiter:
+            def __init__(self, last, rate): self.last, self.rate = last, rate
+            def acquire(self):
+                now = time.monotonic()
+                self.last = READING
+        LIMITER = Limiter(VALUE)
+        class Model:
+            def answer(self): LIMITER.acquire()
+    """
+    limiter, other = source.replace("READING", reading), source.replace("READING", "self.rate")
+    assert digest(limiter, "1.5, 5.0") == digest(limiter, "2.5, 5.0")
+    assert digest(limiter, "1.5, 5.0") != digest(limiter, "1.5, 6.0")
+    assert digest(other, "1.5, 5.0") != digest(other, "2.5, 5.0")
+
+
+def test_who_holds_a_logs_method_adds_to_a_log() -> None:
+    source = """
+        events = [VALUE]
+        observers = [events.append]
+        class Model:
+            def answer(self):
+                for one in observers: one("answered")
+    """
+    assert digest(source, "") == digest(source, "'answered'")
+
+
 def test_an_id_that_is_given_counts() -> None:
     source = """
         from llama_index.core.schema import TextNode

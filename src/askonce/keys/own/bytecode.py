@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 _HAS_DOCSTRING = 0x4000000
 # What a constructor sets is a setting; what it counts up (`instances += 1`), or fills in, is none.
 _CONSTRUCTORS = frozenset("__init__ __new__ __post_init__ __attrs_post_init__ __setstate__ model_post_init".split())
-_ADDING = frozenset("append appendleft extend extendleft insert add".split())
-_CHANGING = _ADDING | frozenset(
+ADDING = frozenset("append appendleft extend extendleft insert add".split())
+_CHANGING = ADDING | frozenset(
     "update pop popleft popitem clear remove discard setdefault subtract sort reverse rotate".split()
 )
 # Functions of Python's that change their first argument.
@@ -30,6 +30,8 @@ _OF_A_MODULE = frozenset(
     "LOAD_GLOBAL STORE_GLOBAL DELETE_GLOBAL LOAD_NAME LOAD_FROM_DICT_OR_GLOBALS".split()
 )  # a name in a class within a function may be one of the module's
 
+_CLOCKS = frozenset("time monotonic perf_counter time_ns monotonic_ns perf_counter_ns".split())
+
 ITEM, CALLED = "[]", "()"
 ANY = "*"
 """Any item; one whose key does not stand in the code."""
@@ -43,7 +45,7 @@ class OwnChange(NamedTuple):
         path: of a variable (`SELF`, ``global x``, ``around x``, ``argument x``, `UNKNOWN`) and of attributes in it;
             ``[]`` for items.
         key: the item that is changed, `ANY` if it is not known which; ``None``: what the path names is assigned.
-        grows: it becomes more or less by what is added, as a counter or a log does.
+        grows: it becomes more or less by what is added, as a counter or a log does, or what a clock shows.
         fills: that counts only where nothing was there before: a constructor keeps what it makes, as a singleton.
         in_place: what is assigned is what was there, which may have been changed in place, as by ``+=``.
     """
@@ -247,12 +249,15 @@ class _CodeReading:
             self._by_begin.setdefault(line.begin, []).append(line)
         count = 0 if self._is_inner else code.co_argcount + code.co_kwonlyargcount
         self._arguments = frozenset(code.co_varnames[:count])
+        self._clocks: set[str] = set()  # variables that hold what a clock shows
         self._known: dict[str, tuple[str, ...]] = {**(known or {})}
         for before, line in zip(self._lines, self._lines[1:], strict=False):
             if line.name in ("STORE_FAST", "STORE_DEREF") and line.value not in {*self._known, *around}:
                 path = self._path(before.begin, before.end)
                 if path[0] != UNKNOWN:
                     self._known[line.value] = path
+            if line.name == "STORE_FAST" and self._is_of_a_clock(before):
+                self._clocks.add(line.value)
 
     def changes(self) -> set[OwnChange]:
         found: set[OwnChange] = set()
@@ -316,7 +321,7 @@ class _CodeReading:
         if name in _ATTRIBUTES and value in _CHANGING:
             path = self._path(line.begin, line.end, within=True)
             key = self._first_argument(at) if value in ("setdefault", "pop") else ANY
-            return OwnChange(path, key, value in _ADDING)
+            return OwnChange(path, key, value in ADDING)
         if name in _READING and value in _CHANGING_ARGUMENT:
             return OwnChange(self._argument(at, line), ANY, False)
         return None
@@ -407,7 +412,7 @@ class _CodeReading:
         return value.name == "BINARY_OP" and value.value.endswith("=")
 
     def _grows(self, at: int, line: _Line, path: tuple[str, ...]) -> bool:
-        """Whether what is assigned is what was there and something more or less, as with ``+=``."""
+        """Whether what is assigned is what was there and more or less, as with ``+=``, or what a clock shows."""
         value = self._lines[at - 1] if at else line
         if value.name == "BINARY_OP" and value.value in ("+=", "-="):
             return True
@@ -415,7 +420,18 @@ class _CodeReading:
         while before > 0 and self._lines[before].is_within(line):
             before -= 1
         value = self._lines[before]
+        if self._is_of_a_clock(value):
+            return True
         if value.name != "BINARY_OP" or value.value not in ("+", "-"):
             return False
-        parts = (one for one in self._lines[:before] if one.is_within(value) and one.name in _READING)
-        return any(self._path(one.begin, one.end) == path for one in parts)
+        parts = [one for one in self._lines[:before] if one.is_within(value)]
+        if any(map(self._is_of_a_clock, parts)):
+            return True
+        return any(self._path(one.begin, one.end) == path for one in parts if one.name in _READING)
+
+    def _is_of_a_clock(self, line: _Line) -> bool:
+        """Whether it is what a clock of Python's shows, or a variable that holds that."""
+        if line.name.startswith("LOAD_FAST"):
+            return line.value in self._clocks
+        path = self._path(line.begin, line.end, calls=True) if line.name.startswith("CALL") else ()
+        return path[-1:] == (CALLED,) and path[-2].removeprefix("global ") in _CLOCKS

@@ -395,7 +395,9 @@ class _CodeWalk:
             return
         self._where = name
         with reading(name):
-            found = shown(value, name, ALL if name.isupper() else numbers, place=place)
+            # An object of an own class may have counters, whatever the variable is called.
+            is_constant = name.isupper() and is_installed(type(value).__module__)
+            found = shown(value, name, ALL if is_constant else numbers, place=place)
             if found is not NOTHING:
                 yield _Variable(name, self._numbered(found), place)
 

@@ -38,7 +38,7 @@ from types import (
 from typing import Any, NamedTuple
 
 from askonce.keys.normal_form import Uncacheable, is_credential, is_neutral
-from askonce.keys.own.bytecode import code_form
+from askonce.keys.own.bytecode import ADDING, code_form
 from askonce.keys.own.changes import Path
 from askonce.keys.own.in_place import client_form, data_now
 from askonce.keys.own.modules import file_of, is_installed
@@ -364,7 +364,8 @@ def _by_kind(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
         parts = [*code_form(value)]
     elif isinstance(value, _BUILTIN):
         owner = getattr(value, "__self__", None)
-        parts = [value.__qualname__, None if isinstance(owner, ModuleType) else owner]
+        is_log = value.__name__ in ADDING  # whoever holds `events.append` adds to a log
+        parts = [value.__qualname__, None if is_log or isinstance(owner, ModuleType) else owner]
     elif isinstance(value, _VIEWS):
         parts = [list(value)]
     elif isinstance(value, LruCached) and (made := made_by(value)) is not NOTHING:
