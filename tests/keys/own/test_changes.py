@@ -880,6 +880,16 @@ CHANGED_MEANWHILE = {
         """,
         "held = {'tone': 'rude'}",
     ),
+    "a map in a stack": (
+        """
+        stack = [{"tone": "formal"}]
+        def get():
+            stack.append({**stack[-1], "stage": "answer"})
+            try: return stack[-1]["tone"]
+            finally: stack.pop()
+        """,
+        "stack[0]['tone'] = 'rude'",
+    ),
     "an attribute of a function": (
         """
         def get():

@@ -464,7 +464,8 @@ def _items_now(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
             return [*found, Number(Plain(ordered), budget.path)]
         return [*found, Plain(sorted(held, key=repr) if isinstance(value, _SETS) else held)]
     else:
-        held = [part for one in content if (part := _shown(one, numbers, budget, depth)) is not NOTHING]
+        with budget.within(""):
+            held = [part for one in content if (part := _shown(one, numbers, budget, depth)) is not NOTHING]
     return found + (sorted(held, key=repr) if isinstance(value, _SETS) else held)
 
 
