@@ -32,7 +32,7 @@ from askonce.keys.model_identity import (
 from askonce.keys.normal_form import encode
 from askonce.keys.own.bytecode import ANY
 from askonce.keys.own.changes import is_computed_by_own_code
-from askonce.keys.own.modules import is_installed
+from askonce.keys.own.modules import is_installed_class
 from askonce.keys.own.state import MOST_PARTS, Observations, collected, observed_in, reference_to
 from askonce.keys.snapshots import Items, Object, WrittenNumber, differ_in_numbers_alone, snapshot
 
@@ -332,7 +332,7 @@ class CallUnderWay:
     def _is_of_the_code(self, owner: Any, name: str, held: _Held | None) -> bool:
         """Whether the code changes it, and not the application; of installed classes that is not known."""
         cls: type = type(owner)
-        if not self._changes or all(is_installed(base.__module__) for base in cls.__mro__):
+        if not self._changes or all(is_installed_class(base) for base in cls.__mro__):
             return True
         return self._is_changed(owner, name, held)
 

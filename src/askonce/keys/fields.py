@@ -24,7 +24,7 @@ from askonce.keys.endpoints import function_form, is_client
 from askonce.keys.normal_form import Uncacheable, is_credential, is_credential_in_data, is_neutral, model_form
 from askonce.keys.own.changes import is_computed
 from askonce.keys.own.code import class_form, code_of
-from askonce.keys.own.modules import is_installed
+from askonce.keys.own.modules import is_installed_class
 from askonce.keys.own.names import own_names
 from askonce.keys.own.objects import NOTHING
 from askonce.keys.own_fields import OwnValues, held_by, note_members, says_no_more
@@ -226,7 +226,7 @@ class FieldReader:
             return {"pattern": value.pattern, "flags": value.flags}
         if isinstance(value, type) and callable(getattr(value, "model_json_schema", None)):
             # Its schema is what a provider is sent of it; an own model may call its code.
-            code = None if all(is_installed(one.__module__) for one in type(owner).__mro__) else code_of(value)
+            code = None if all(is_installed_class(one) for one in type(owner).__mro__) else code_of(value)
             return value if code is None else {"schema": value, "code": code}
         if inspect.isroutine(value) or isinstance(value, type):
             return {"named": self._name(value, owner, name)}

@@ -20,7 +20,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from askonce.keys.normal_form import Uncacheable
 from askonce.keys.own.changes import OwnChanges
-from askonce.keys.own.modules import is_installed
+from askonce.keys.own.modules import is_installed_class
 from askonce.keys.own.state import Observations, collected, collecting
 
 logger = logging.getLogger("askonce")
@@ -247,7 +247,7 @@ class RememberedIdentity(Generic[T]):
 @functools.lru_cache(maxsize=2048)
 def _is_own(cls: type) -> bool:
     """Whether a class, or one that it is made from, is of the application's own."""
-    return not all(is_installed(base.__module__) for base in cls.__mro__)
+    return not all(is_installed_class(base) for base in cls.__mro__)
 
 
 def _raising(model: Any) -> str:

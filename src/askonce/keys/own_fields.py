@@ -30,7 +30,7 @@ from askonce.keys.normal_form import Uncacheable, is_credential_in_request, medi
 from askonce.keys.own.changes import is_computed, is_computed_by_own_code
 from askonce.keys.own.code import class_form, code_of, digest_of
 from askonce.keys.own.in_place import data_now
-from askonce.keys.own.modules import is_installed
+from askonce.keys.own.modules import is_installed_class
 from askonce.keys.own.objects import NOTHING, contents_of, says_nothing
 from askonce.keys.own.state import collected
 
@@ -210,7 +210,7 @@ class OwnValues:
         data = data_now(value, self._kinds[-1], ("", f".{self._path[-1]}"))
         if data is not NOTHING:
             return {"data": [self._value(one, "") for one in data]}
-        if not is_installed(kind.__module__):  # compiled, in a module that is not loaded by that name
+        if not is_installed_class(kind):  # compiled, in a module that is not loaded by that name
             return {"class": named, "contents": [self._value(one, name) for one in contents_of(value)]}
         return self._shown_to_code(value, name)
 
@@ -228,7 +228,7 @@ class OwnValues:
 def _is_own(value: Any) -> bool:
     """Whether an object is of a class that is written in the application."""
     kind = type(value)
-    if is_installed(kind.__module__) or isinstance(value, type) or inspect.isroutine(value):
+    if is_installed_class(kind) or isinstance(value, type) or inspect.isroutine(value):
         return False
     return hasattr(value, "__dict__") or any("__slots__" in vars(base) for base in kind.__mro__)
 
@@ -317,5 +317,5 @@ def _looked_at(value: Any) -> Iterator[Any]:
 
 
 def _slots(kind: type) -> list[str]:
-    own = [base for base in kind.__mro__ if not is_installed(base.__module__)]
+    own = [base for base in kind.__mro__ if not is_installed_class(base)]
     return [name for base in own for name, one in vars(base).items() if isinstance(one, MemberDescriptorType)]

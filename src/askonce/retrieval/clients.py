@@ -12,7 +12,7 @@ from typing import Any
 from askonce.keys import databases
 from askonce.keys.databases import InMemory, Place, credential_form, location, without_credentials
 from askonce.keys.normal_form import is_credential_in_request
-from askonce.keys.own.modules import is_installed
+from askonce.keys.own.modules import is_installed_class
 from askonce.retrieval.versions import instance
 
 _HTTP = {
@@ -68,7 +68,7 @@ def sent_by(client: Any) -> dict[str, Any] | None:
         sent["hooks"] = [
             one for hooks in client.hooks.values() for one in (hooks if isinstance(hooks, list) else [hooks])
         ]
-        sent["transports"] = [one for one in client.adapters.values() if not is_installed(type(one).__module__)]
+        sent["transports"] = [one for one in client.adapters.values() if not is_installed_class(type(one))]
     elif isinstance(path := getattr(client.connector, "path", None), str):
         sent["socket"] = [location(path)]
     return {name: one for name, one in sent.items() if one not in (None, "", {}, [])}
@@ -112,7 +112,7 @@ def _cookie(cookie: Any) -> list[Any]:
 
 def _signing(auth: Any) -> Any:
     """What signs requests: of a package's class whose credentials it holds, of the application's own to be read."""
-    if auth is None or not is_installed(type(auth).__module__):
+    if auth is None or not is_installed_class(type(auth)):
         return auth
     held = auth if isinstance(auth, (tuple, list)) else sorted(getattr(auth, "__dict__", {}).items())
     texts = [one for one in _flat(held) if isinstance(one, (str, bytes))]
@@ -126,5 +126,5 @@ def _flat(held: Any) -> Iterable[Any]:
 
 def _is_plain(transport: Any) -> bool:
     """Whether it is a transport to any host."""
-    is_own = not is_installed(type(transport).__module__)
+    is_own = not is_installed_class(type(transport))
     return not is_own and type(transport).__name__ in _PLAIN_TRANSPORTS

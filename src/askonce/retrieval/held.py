@@ -13,7 +13,7 @@ from typing import Any
 
 from askonce.errors import AskOnceError
 from askonce.keys.fields import members_of
-from askonce.keys.own.modules import is_installed, module_of
+from askonce.keys.own.modules import is_installed_class
 
 _MOST_PARTS = 1000
 _SCALARS = (str, bytes, int, float)
@@ -54,7 +54,7 @@ def is_opened(cls: type) -> bool:
 
 def is_plain(cls: type) -> bool:
     """Whether objects of a class are of the application's own making."""
-    return cls is SimpleNamespace or not is_installed(module_of(cls))
+    return cls is SimpleNamespace or not is_installed_class(cls)
 
 
 def attributes_of(part: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from askonce.keys.normal_form import Uncacheable, is_credential
 from askonce.keys.own.bytecode import assigned_by
 from askonce.keys.own.code import context_variables, digest_of, names_changed_by, written_code
-from askonce.keys.own.modules import is_installed, module_of
+from askonce.keys.own.modules import is_installed_class
 from askonce.keys.own.objects import data_of, says_nothing
 from askonce.retrieval.held import attributes_of, is_plain
 
@@ -122,7 +122,7 @@ def _frozen(value: Any, changed: frozenset[str], depth: int = 0) -> Any:
 
 
 def _own_bases(cls: Any) -> tuple[Any, ...]:
-    return tuple(base for base in cls.__mro__ if not is_installed(module_of(base)))
+    return tuple(base for base in cls.__mro__ if not is_installed_class(base))
 
 
 own_bases: Callable[[Any], tuple[Any, ...]] = functools.lru_cache(maxsize=1024)(_own_bases)
@@ -153,7 +153,7 @@ def own_names(part: Any, attributes: Iterable[str], *, is_known: bool = False) -
 def _set_by_packages(cls: Any) -> frozenset[str]:
     names: set[str] = set()
     for base in cls.__mro__:
-        if is_installed(module_of(base)):
+        if is_installed_class(base):
             names |= assigned_by(_functions_of(base)) | {*vars(base).get("__annotations__", ())}
             names |= {*getattr(base, "__private_attributes__", ())}
     return frozenset(names)

@@ -29,7 +29,7 @@ from askonce.keys.own.bytecode import (
     names_used,
     uses_in,
 )
-from askonce.keys.own.modules import is_installed
+from askonce.keys.own.modules import is_installed_class
 
 Path = tuple[str, ...]
 """Where something is held: a variable, or nothing of an object; ``.name`` for an attribute; a key, or `ANY`."""
@@ -370,7 +370,7 @@ def is_computed(cls: type, name: str) -> bool:
 def is_computed_by_own_code(cls: type, name: str) -> bool:
     """`is_computed`, by code of the application's own."""
     return is_computed(cls, name) and not any(
-        name in vars(base) for base in cls.__mro__ if is_installed(base.__module__)
+        name in vars(base) for base in cls.__mro__ if is_installed_class(base)
     )
 
 
@@ -380,7 +380,7 @@ def _is_base(one: _Bound, place: Any, path: Path, at: int) -> bool:
         return at == 0 and place == one.where
     in_object = path[0] == _OBJECT
     is_first = at == (1 if in_object and one.name != _OBJECT else 0) and isinstance(place, type)
-    if one.where is None or is_installed(one.where.__module__):
+    if one.where is None or is_installed_class(one.where):
         return path[at].startswith(".") or (is_first and one.where is None)
     return is_first and (issubclass(place, one.where) or issubclass(one.where, place))
 

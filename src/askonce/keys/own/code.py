@@ -23,8 +23,8 @@ from askonce.keys.own.modules import (
     file_of,
     imported_by,
     is_installed,
+    is_installed_class,
     is_package,
-    module_of,
     packages_imported_by,
     source_of,
 )
@@ -94,7 +94,7 @@ def written_code(part: Any) -> str | None:
         Uncacheable: the code uses an object that cannot be read.
     """
     if isinstance(part, type):
-        of_application = not all(is_installed(module_of(base)) for base in part.__mro__)
+        of_application = not all(is_installed_class(base) for base in part.__mro__)
     else:
         of_application = not all(is_installed(one.__module__ or "") for one in _functions(part))
     if not of_application:
@@ -174,7 +174,7 @@ def _resolved(part: Any, changes: OwnChanges, place: Any = None) -> Any:
 
 
 def _is_of_a_framework(cls: type) -> bool:
-    return is_installed(module_of(cls)) and cls.__module__.partition(".")[0] not in sys.stdlib_module_names
+    return is_installed_class(cls) and cls.__module__.partition(".")[0] not in sys.stdlib_module_names
 
 
 def _functions(value: Any) -> Iterator[FunctionType]:
@@ -255,10 +255,10 @@ class _CodeWalk:
 
     def _class(self, cls: type) -> Iterator[Any]:
         yield cls.__name__, [f"{base.__module__}.{base.__name__}" for base in cls.__mro__ if base is not cls]
-        if not is_installed(type(cls).__module__):
+        if not is_installed_class(type(cls)):
             yield self._later(type(cls))
         for base in cls.__mro__:
-            if is_installed(module_of(base)):
+            if is_installed_class(base):
                 continue
             if base is not cls:
                 yield self._later(base)
@@ -286,7 +286,7 @@ class _CodeWalk:
         of_package = [
             one
             for one in getattr(cls, "__mro__", ())
-            if is_installed(one.__module__) and one.__module__ not in _OF_CONTAINERS
+            if is_installed_class(one) and one.__module__ not in _OF_CONTAINERS
         ]
         if any(name in vars(one) for one in of_package):
             name = None  # the package calls it
@@ -396,7 +396,7 @@ class _CodeWalk:
         self._where = name
         with reading(name):
             # An object of an own class may have counters, whatever the variable is called.
-            is_constant = name.isupper() and is_installed(type(value).__module__)
+            is_constant = name.isupper() and is_installed_class(type(value))
             found = shown(value, name, ALL if is_constant else numbers, place=place)
             if found is not NOTHING:
                 yield _Variable(name, self._numbered(found), place)

@@ -35,6 +35,11 @@ def module_of(cls: type) -> str:
     return "" if is_made else module
 
 
+def is_installed_class(cls: type) -> bool:
+    """Whether a class belongs to an installed package, or to Python itself."""
+    return is_installed(module_of(cls))
+
+
 def _is_installed_file(file: str) -> bool:
     return file.startswith(_STANDARD) or any(name in Path(file).parts for name in _INSTALLED)
 

@@ -15,7 +15,7 @@ from types import FunctionType
 from askonce.keys.normal_form import is_credential, is_neutral
 from askonce.keys.own.bytecode import assigned_by
 from askonce.keys.own.code import written_code
-from askonce.keys.own.modules import is_installed, module_of
+from askonce.keys.own.modules import is_installed_class
 
 _FRAMEWORKS = frozenset("langchain_core langchain langchain_classic llama_index_instrumentation pydantic".split())
 # With these, code reaches fields whose names do not stand in it.
@@ -78,12 +78,12 @@ def _declarations(cls: type) -> tuple[bool, frozenset[str], frozenset[str]]:
     declared: dict[bool, set[str]] = {False: set(), True: set()}
     is_pure, of_packages = True, set[str]()
     for base in reversed(cls.__mro__):
-        installed = is_installed(module_of(base))
+        installed = is_installed_class(base)
         private = {*vars(base).get("__private_attributes__", ())}  # those of its bases, too
         of_packages |= private if installed else set()
         declared[installed] |= {*inspect.get_annotations(base), *(private if installed else private - of_packages)}
         is_pure = is_pure and (not installed or _is_of_a_framework(base.__module__))
-    own = (base for base in cls.__mro__ if not is_installed(module_of(base)))
+    own = (base for base in cls.__mro__ if not is_installed_class(base))
     functions = (one for base in own for one in vars(base).values() if isinstance(one, FunctionType))
     declared[False] |= assigned_by(functions) - declared[True]
     return is_pure, frozenset(declared[False]), frozenset(declared[True])

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from askonce.keys.own.bytecode import ANY
 from askonce.keys.own.changes import OwnChanges, Path, defaults_of
-from askonce.keys.own.modules import is_installed, module_of
+from askonce.keys.own.modules import is_installed, is_installed_class
 from askonce.keys.own.objects import NOTHING
 from askonce.keys.own.packages import may_set_itself, set_in
 
@@ -486,7 +486,7 @@ def _observed(one: Observed) -> Content:
 
 def _is_of_a_package(place: Any) -> bool:
     """Whether it is an installed class, whose code may change its objects; what has fields alone has no code."""
-    return isinstance(place, type) and is_installed(module_of(place)) and place.__name__ not in _WITHOUT_CODE
+    return isinstance(place, type) and is_installed_class(place) and place.__name__ not in _WITHOUT_CODE
 
 
 def _may_change_itself(cls: type, path: Path, changes: OwnChanges, last: Any) -> bool:
@@ -508,7 +508,7 @@ def held_by(value: Any) -> dict[str, Any]:
     """The attributes of an object, with those in slots of own classes and pydantic's private ones."""
     held = dict(getattr(value, "__dict__", {}))
     for cls in type(value).__mro__:
-        for name, slot in () if is_installed(module_of(cls)) else sorted(vars(cls).items()):
+        for name, slot in () if is_installed_class(cls) else sorted(vars(cls).items()):
             if isinstance(slot, MemberDescriptorType):
                 with contextlib.suppress(AttributeError):  # not set
                     held[name] = slot.__get__(value)

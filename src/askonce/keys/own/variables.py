@@ -41,7 +41,7 @@ from askonce.keys.normal_form import Uncacheable, is_credential, is_neutral
 from askonce.keys.own.bytecode import ADDING, code_form
 from askonce.keys.own.changes import Path
 from askonce.keys.own.in_place import client_form, data_now
-from askonce.keys.own.modules import file_of, is_installed
+from askonce.keys.own.modules import file_of, is_installed, is_installed_class
 from askonce.keys.own.objects import NOTHING, contents_of, says_nothing
 from askonce.keys.own.state import LruCached, collected, is_recorded, items_of, made_by, observe
 
@@ -314,7 +314,7 @@ def _read(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
     if isinstance(value, enum.Enum):
         return _member(value, budget, depth)
     if isinstance(value, _SCALARS):
-        if not is_installed(type(value).__module__):
+        if not is_installed_class(type(value)):
             return ReadApart(value, numbers)
         return value if isinstance(value, (str, bytes)) else _number(value, numbers, budget)
     if isinstance(value, ContextVar):
@@ -325,7 +325,7 @@ def _read(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
     if isinstance(value, ModuleType):
         return NOTHING if file_of(value.__name__) is None else ReadApart(value.__name__, numbers)
     numbers = ALL if _is_settings(value) else numbers
-    if not is_installed(type(value).__module__):
+    if not is_installed_class(type(value)):
         return ReadApart(value, numbers)
     if isinstance(value, (*_MAPS, *_LISTS, *_SETS)):
         return _items(value, numbers, budget, depth)
@@ -337,7 +337,7 @@ def _read(value: Any, numbers: int, budget: _Budget, depth: int) -> Any:
 def _member(value: enum.Enum, budget: _Budget, depth: int) -> Any:
     """What a member of an enumeration is, and what the application has set on it."""
     found = _shown((type(value), value.name, value.value), ALL, budget, depth)
-    if is_installed(type(value).__module__):
+    if is_installed_class(type(value)):
         return found
     given = observe(value).keys() - _OF_A_MEMBER
     return [found, ReadApart(value, ALL)] if given else found
@@ -477,7 +477,7 @@ def _kind_of(value: Any) -> str:
 
 def _content(value: Any, numbers: int, budget: _Budget) -> Any:
     """What an object that is read by itself holds, as a map, list or text, too."""
-    if isinstance(value, FunctionType) or not is_installed(type(value).__module__):
+    if isinstance(value, FunctionType) or not is_installed_class(type(value)):
         found = [_fields(value, numbers, budget, 0)]
         if isinstance(value, (*_MAPS, *_LISTS, *_SETS)):
             found.append(_items(value, numbers, budget, 0))

@@ -26,7 +26,7 @@ from askonce.keys.normal_form import (
     model_form,
 )
 from askonce.keys.own.code import class_form
-from askonce.keys.own.modules import is_installed
+from askonce.keys.own.modules import is_installed_class
 from askonce.keys.server_state import refuse_server_state
 from askonce.langchain.keys.providers import Provider, provider_of
 
@@ -289,7 +289,7 @@ _CONFIGURATION = frozenset("ensure_config var_child_runnable_config get_config g
 def _refuse_reader_of_its_run(base: type) -> None:
     """Refuse a model of the application's own whose code uses what the run gives it, such as a user's name."""
     for cls in base.__mro__:
-        for name in () if is_installed(cls.__module__) else _GENERATING:
+        for name in () if is_installed_class(cls) else _GENERATING:
             code = getattr(vars(cls).get(name), "__code__", None)
             if code is None:
                 continue
