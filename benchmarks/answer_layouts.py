@@ -1,9 +1,11 @@
 """Pairs of answers as language models lay them out: prose, steps, lists with headings, tables, short and long.
 
-In ``answers/layouts_*.txt`` a question has three answers that say the same, a near miss of each, and the answer to a
-neighbouring question. In ``answers/layouts_*_topics.txt`` a topic has facts; each has a label, sentences and phrases
-with slots (see `benchmarks.answer_pairs`), and is stated in one of five layouts. Rules were made by looking at the
-parts called ``dev`` alone.
+In ``answers/layouts_*.txt`` a question has three answers that say the same, a near miss of each, and the answer to
+a neighbouring question. In ``answers/layouts_*_topics.txt`` a topic has facts; each has a label, sentences and
+phrases with slots (see `benchmarks.answer_pairs`), and is stated in one of five layouts. They were written before
+any judge was measured with them.
+
+    python -m benchmarks.answer_layouts   # measures the default judge
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-from benchmarks.answer_pairs import FOLDER, Pair, Part
+from benchmarks.answer_pairs import FOLDER, PARTS, Pair, Part, default_judge, measured
 
 _OPENINGS = {
     "dev": ("Sure!", "Great question!", "Happy to help!", "Here's what you need to know:", "Of course!"),
@@ -43,16 +45,24 @@ _CLOSINGS = {
 
 
 def written(part: Part) -> list[Pair]:
-    """The hand-written pairs of a part: 3 equal ones and 12 different ones of each question."""
+    """The hand-written pairs of a part: 3 equal ones and 12 different ones of each question.
+
+    A near miss is an answer with one fact changed: it is compared with what it was before (``same layout``) and
+    with the other two answers (``other layout``). The answer to a neighbouring question is a ``neighbour``.
+    """
     pairs = []
     for block in ("\n" + (FOLDER / f"layouts_{part}.txt").read_text(encoding="utf-8")).split("\n@ ")[1:]:
-        head, text = block.split("\n", 1)
+        _, text = block.split("\n", 1)
         text, neighbour = text.split("\n--- other\n")
         text, *edits = re.split(r"\n!(?=\d )", text)
         answers = text.split("\n---\n")
-        pairs += [Pair(True, head, one, other) for at, one in enumerate(answers) for other in answers[:at]]
-        others = [_edited(answers[int(edit[0]) - 1], edit[2:]) for edit in edits]
-        pairs += [Pair(False, head, one, other) for one in answers for other in [*others, neighbour.strip()]]
+        pairs += [Pair(True, "equal", one, other) for at, one in enumerate(answers) for other in answers[:at]]
+        for at, one in enumerate(answers):
+            for edit in edits:
+                changed = int(edit[0]) - 1
+                kind = "same layout" if changed == at else "other layout"
+                pairs.append(Pair(False, kind, one, _edited(answers[changed], edit[2:])))
+            pairs.append(Pair(False, "neighbour", one, neighbour.strip()))
     return pairs
 
 
@@ -109,15 +119,28 @@ def generated(part: Part, count: int, seed: int) -> list[Pair]:
     return pairs
 
 
-def wordings_of(part: Part, count: int, seed: int) -> list[Callable[[random.Random], str]]:
-    """That many sets of facts, no two equal; each is called for an answer that states them in some layout."""
+def wordings_of(part: Part, count: int, seed: int, bodies: int = 0) -> list[Callable[[random.Random], str]]:
+    """That many sets of facts, no two equal; each is called for an answer that states them.
+
+    Args:
+        part: of the templates.
+        count: of the sets.
+        seed: of the facts and the bodies.
+        bodies: in which an intent's facts are stated, what stands around them apart; 0: another one each time.
+    """
     chance, topics = random.Random(seed), list(_topics(part))
     facts: dict[tuple[int, tuple[int, ...]], Callable[[random.Random], str]] = {}
     while len(facts) < count:
         number = chance.randrange(len(topics))
-        values = _values(topics[number], chance)
-        facts.setdefault((number, tuple(values.values())), partial(_answer, topics[number], part, values))
+        topic, values = topics[number], _values(topics[number], chance)
+        some = [_body(topic, values, chance) for _ in range(bodies)]
+        facts.setdefault((number, tuple(values.values())), partial(_one_of, some, topic, part, values))
     return list(facts.values())
+
+
+def _one_of(bodies: list[str], topic: _Topic, part: Part, values: dict[str, int], chance: random.Random) -> str:
+    body = chance.choice(bodies) if bodies else _body(topic, values, chance)
+    return _around(body, topic, part, chance)
 
 
 def _values(topic: _Topic, chance: random.Random) -> dict[str, int]:
@@ -138,6 +161,10 @@ def _changed(topic: _Topic, values: dict[str, int], chance: random.Random) -> tu
 
 
 def _answer(topic: _Topic, part: Part, values: dict[str, int], chance: random.Random) -> str:
+    return _around(_body(topic, values, chance), topic, part, chance)
+
+
+def _body(topic: _Topic, values: dict[str, int], chance: random.Random) -> str:
     def filled(wording: str) -> str:
         for name, some in topic.slots.items():
             wording = wording.replace(f"{{{name}}}", chance.choice(some[values[name]]))
@@ -147,24 +174,40 @@ def _answer(topic: _Topic, part: Part, values: dict[str, int], chance: random.Ra
     if not topic.ordered and chance.random() < 0.5:
         chance.shuffle(order)
     sentences = [filled(chance.choice(some)) for _, some, _ in order]
-    phrases = [filled(chance.choice(some)) for _, _, some in order]
-    labels = [label for label, _, _ in order]
+    labels, phrases = [label for label, _, _ in order], [filled(chance.choice(some)) for _, _, some in order]
     layout = chance.randrange(5)
     if layout == 0:
-        body = " ".join(sentences)
-    elif layout == 1:
-        body = "\n".join(f"{number}. {one}" for number, one in enumerate(sentences, 1))
-    elif layout == 2:
-        body = "\n".join(f"- **{label}:** {one}" for label, one in zip(labels, phrases, strict=True))
-    elif layout == 3:
-        body = f"**{chance.choice(topic.titles)}**\n\n" + "\n".join(f"- {one}" for one in sentences)
-    else:
-        body = "; ".join(f"{label}: {one}" for label, one in zip(labels, phrases, strict=True)) + "."
-    gap = " " if layout == 0 else "\n\n"
+        return " ".join(sentences)
+    if layout == 1:
+        return "\n".join(f"{number}. {one}" for number, one in enumerate(sentences, 1))
+    if layout == 2:
+        return "\n".join(f"- **{label}:** {one}" for label, one in zip(labels, phrases, strict=True))
+    if layout == 3:
+        return f"**{chance.choice(topic.titles)}**\n\n" + "\n".join(f"- {one}" for one in sentences)
+    return "; ".join(f"{label}: {one}" for label, one in zip(labels, phrases, strict=True)) + "."
+
+
+def _around(body: str, topic: _Topic, part: Part, chance: random.Random) -> str:
+    """The answer with an opening, a remark or a closing, or none of them."""
+    parts = [body]
     if chance.random() < 0.4:
-        body = chance.choice(_OPENINGS[part]) + gap + body
+        parts.insert(0, chance.choice(_OPENINGS[part]))
     if chance.random() < 0.3:
-        body += gap + chance.choice(topic.remarks)
+        parts.append(chance.choice(topic.remarks))
     if chance.random() < 0.3:
-        body += gap + chance.choice(_CLOSINGS[part])
-    return body
+        parts.append(chance.choice(_CLOSINGS[part]))
+    return ("\n\n" if "\n" in body or "; " in body else " ").join(parts)
+
+
+if __name__ == "__main__":
+    default = default_judge()
+    for part in PARTS:
+        pairs = written(part)
+        for kind in ("same layout", "other layout", "neighbour"):
+            some = [pair for pair in pairs if pair.same or pair.kind == kind]
+            accepted, refused = measured(default, some)
+            print(
+                f"{part}, by hand, {len(some)}: accepted {accepted:.1%}, {kind} refused {refused:.1%}", flush=True
+            )
+        accepted, refused = measured(default, generated(part, 1200, 8))
+        print(f"{part}, from templates, 1200: accepted {accepted:.1%}, refused {refused:.1%}")
