@@ -158,11 +158,15 @@ def measured(judge: Callable[[Comparison], bool | None], pairs: list[Pair]) -> t
     return sum(right[True]) / len(right[True]), sum(right[False]) / len(right[False])
 
 
-if __name__ == "__main__":
+def default_judge() -> EmbeddingJudge:
     from examples.minilm import MiniLM
 
     model = MiniLM()
-    default = EmbeddingJudge(Embedder(lambda text: model.embed([text])[0], model="all-MiniLM-L6-v2"))
+    return EmbeddingJudge(Embedder(lambda text: model.embed([text])[0], model="all-MiniLM-L6-v2"))
+
+
+if __name__ == "__main__":
+    default = default_judge()
     for part in PARTS:
         for name, pairs in (("by hand", written(part)), ("from templates", generated(part, 1200, 8))):
             accepted, refused = measured(default, pairs)

