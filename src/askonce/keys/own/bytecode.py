@@ -188,6 +188,8 @@ def _lines(code: CodeType) -> list[_Line]:
         if one.opname in _BETWEEN:
             continue
         begin, end = _span(one)
+        if one.opname == "CALL" and found and found[-1] == _Line("LOAD_CONST", None, begin, end):
+            continue  # of the method that ends a block, which Python 3.13 places at the block's object
         value = one.argrepr if one.opname == "BINARY_OP" else one.argval
         if isinstance(value, tuple) and one.opname.count("_FAST") == 2:  # two in one instruction
             kinds = ["LOAD_FAST" if part.startswith("LOAD") else "STORE_FAST" for part in _two(one.opname)]
@@ -254,7 +256,8 @@ class _CodeReading:
         for before, line in zip(self._lines, self._lines[1:], strict=False):
             if line.name in ("STORE_FAST", "STORE_DEREF") and line.value not in {*self._known, *around}:
                 path = self._path(before.begin, before.end)
-                if path[0] != UNKNOWN:
+                # Python 3.13 places a loop's instruction at what it goes over.
+                if path[0] != UNKNOWN and before.name != "FOR_ITER":
                     self._known[line.value] = path
             if line.name == "STORE_FAST" and self._is_of_a_clock(before):
                 self._clocks.add(line.value)
