@@ -88,6 +88,22 @@ def test_wrong_settings_are_refused_in_a_line_that_names_them(tmp_path: Path) ->
         assert "positive" in refused("--upstream", "http://127.0.0.1:1", option, "0")
 
 
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_it_reaches_its_upstream_through_the_proxy_of_the_network(
+    serve: Serve, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    with Upstream(lambda _: Scripted([json.dumps(completion()).encode()])) as network:
+        way = network.url.removeprefix("http://").partition("/")[0]  # as companies write it, without a scheme
+        proxy = serve("http://provider.invalid", env={variable: way})
+        assert posted(proxy.url).json() == completion()
+    assert network.received[0].path == "http://provider.invalid/v1/chat/completions"
+    line = refused("--upstream", "http://provider.invalid", env={variable: "socks5://127.0.0.1:1"})
+    assert "socks5 proxy" in line and variable.upper() in line
+
+
 @pytest.mark.parametrize(
     "url",
     [

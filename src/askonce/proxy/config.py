@@ -7,6 +7,7 @@ import ipaddress
 import os
 import re
 import tomllib
+import urllib.request
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -105,6 +106,26 @@ class ProxySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
             )
         if self.keys_file is not None and not all(one.key_env for one in self.upstreams):
             raise ConfigError("with keys of its own the proxy needs the provider's: give --upstream-key-env")
+        proxies_of_network()
+
+
+def proxies_of_network() -> dict[str, str]:
+    """The proxy to the internet for each scheme, by ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``ALL_PROXY``.
+
+    Raises:
+        ConfigError: one of them is no HTTP proxy.
+    """
+    found = urllib.request.getproxies()
+    proxies = {scheme: found.get(scheme) or found.get("all", "") for scheme in ("http", "https")}
+    proxies = {scheme: one if "://" in one else f"http://{one}" for scheme, one in proxies.items() if one}
+    for scheme, one in proxies.items():
+        if not one.lower().startswith(("http://", "https://")):
+            named = one.partition("://")[0]
+            raise ConfigError(
+                f"{scheme.upper()}_PROXY or ALL_PROXY names a {named} proxy, and only HTTP proxies are used: set "
+                f"{scheme.upper()}_PROXY to one, or unset it"
+            )
+    return proxies
 
 
 def _check_each_is_served(upstreams: tuple[UpstreamSettings, ...]) -> None:

@@ -15,7 +15,7 @@ import msgspec
 from yarl import URL
 
 from askonce.keys.normal_form import is_credential_in_request
-from askonce.proxy.config import ProxySettings, UpstreamSettings
+from askonce.proxy.config import ProxySettings, UpstreamSettings, proxies_of_network
 from askonce.proxy.decoding import DECODED, Decoder, Undecodable
 from askonce.proxy.tenants import header_of_key
 from askonce.wire.directives import OWN
@@ -133,7 +133,7 @@ class Upstreams:
         self._keys = {one.key_env: os.environ[one.key_env] for one in settings.upstreams if one.key_env}
         # No answer waits for a free connection; how many requests a provider takes, it says itself (429).
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS)
-        self._proxies = urllib.request.getproxies()  # not by aiohttp, which would send what ~/.netrc holds, too
+        self._proxies = proxies_of_network()  # not by aiohttp, which would send what ~/.netrc holds, too
         self._session = aiohttp.ClientSession(
             connector=connector,
             auto_decompress=False,  # a body that its decoder cannot read to the end would never end
@@ -268,6 +268,8 @@ def _failed(error: BaseException) -> UpstreamFailed:
         return UpstreamFailed(504, "the upstream did not respond in time")
     if isinstance(error, aiohttp.ClientConnectorError):
         return UpstreamFailed(502, f"the upstream cannot be reached ({type(error.os_error).__name__})")
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return UpstreamFailed(502, f"the proxy of HTTPS_PROXY did not connect ({error.status})")
     if isinstance(error, aiohttp.ClientResponseError):
         return UpstreamFailed(502, f"the upstream's reply cannot be read ({error.message})")
     return UpstreamFailed(502, f"the upstream broke off ({type(error).__name__})")

@@ -23,7 +23,7 @@ _CLASSES_WITH_END_REASON = frozenset(
     langchain_mistralai.ChatMistralAI langchain_groq.ChatGroq langchain_fireworks.ChatFireworks
     langchain_google_genai.ChatGoogleGenerativeAI langchain_aws.ChatBedrockConverse langchain_deepseek.ChatDeepSeek
     langchain_xai.ChatXAI langchain_cohere.ChatCohere langchain_openrouter.ChatOpenRouter
-    langchain_perplexity.ChatPerplexity langchain_litellm.ChatLiteLLM
+    langchain_litellm.ChatLiteLLM
     """.split()
 )
 """The same by package and class: what was cut off has no ``model_provider`` of some."""
