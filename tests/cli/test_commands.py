@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from askonce.cli.app import app
 from askonce.entries.entry import Entry, Place
 from askonce.stores import open_store
 from askonce.stores.base import Record
+from askonce.stores.redis.store import RedisStore
 from tests.cli.conftest import Run
 from tests.support.application import Application
 
@@ -138,6 +140,26 @@ def test_deletions_are_confirmed_and_count(cache: Cache, run: Run) -> None:
     assert read(run("clear", "--yes", "--json", "--tenant", "tenant"))["deleted"] == 1
 
 
+def test_a_deleted_entry_is_in_no_running_process_and_no_log(
+    url: str, namespace: str, run: Run, tmp_path: Path
+) -> None:
+    log = tmp_path / "accesses.log"
+    with Cache(url, namespace=namespace, timeout_seconds=20, local_ttl=600, access_log=log) as running:
+        with cache_options(namespace="hers"):
+            Application(running).answer("why?")
+            key = key_of(running, "why?")
+        running.flush()
+        found = read(run("delete", key, "--tenant", "hers", "--access-log", str(log), "--yes", "--json"))
+        assert (found["entries"], found["accesses"]) == ({f"{namespace}/hers": 1}, 1)
+        deadline = time.monotonic() + 20
+        application = Application(running)
+        with cache_options(namespace="hers"):
+            while not application.calls:
+                assert time.monotonic() < deadline
+                application.answer("why?")
+                time.sleep(0.1)
+
+
 def test_doctor_and_bench_look_at_the_store(cache: Cache, run: Run, url: str) -> None:
     done = run("doctor", "--json")
     found = read(done)
@@ -172,6 +194,13 @@ def test_doctor_judges_what_a_server_says() -> None:
         "clock skew": "warning", "size": "ok", "maxmemory-policy": "problem", "maxmemory": "ok",
         "memory in use": "warning", "keys evicted by the server": "warning",
     }  # fmt: skip
+
+
+def test_the_version_of_valkey_is_its_own() -> None:
+    """Valkey names the version of Redis that it is compatible with, too."""
+    info = {"redis_version": "7.2.4", "server_name": "valkey", "valkey_version": "9.1.0"}
+    assert RedisStore._facts_in(info)["version"] == "Valkey 9.1.0"
+    assert RedisStore._facts_in({"redis_version": "8.2.1"})["version"] == "8.2.1"
 
 
 def test_the_program_says_mistakes_in_one_line(tmp_path: Path) -> None:

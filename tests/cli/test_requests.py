@@ -251,6 +251,7 @@ def test_a_body_alone_has_no_entry(request_file: Any, url: str) -> None:
     file = request_file({"model": "m", "messages": [QUESTION]})
     shown = run("key", file, url=url).stdout
     assert "no entry has its key: name the application's model with --model" in shown
+    assert "Cache-Status" in shown and "askonce ls" in shown  # one that a proxy received
     assert "not stored" not in shown
     for command in (["show", file], ["delete", file, "--yes"]):
         done = run(*command, url=url)

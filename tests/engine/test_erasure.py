@@ -20,18 +20,21 @@ import pytest
 import redis
 
 from askonce import Cache, ConfigError, Corpus, Semantic, cache_options
-from askonce.entries.entry import Answer, Slice, Source, Usage
+from askonce.engine.erasure import Target
+from askonce.entries.entry import Answer, Entry, Place, Slice, Source, Usage
 from askonce.entries.values import tagged
 from askonce.keys import normal_form
 from askonce.keys.normal_form import NormalForm
 from askonce.prefix import PrefixTracker
 from askonce.semantic.index import file as index_file
-from askonce.stores.base import Record
+from askonce.semantic.types import vector_partition
+from askonce.stores.base import Record, VectorSearch, pages
 from askonce.testing import FakeClock
 from askonce.totals.records import totals_namespace
 from tests.stores.sqlite.test_traces import found
 from tests.support import servers
 
+FORM = {"messages": [{"role": "user", "content": "who?"}]}
 MARKER = "<marker of Jane Doe 4711>"
 OTHER = "<marker of others 0815>"
 NAMES = ["sqlite", "redis-8.2", "mongodb"]
@@ -327,6 +330,52 @@ def test_all_of_a_tag_and_of_a_source_is_erased(
     assert after is not None and after.sequence > position.sequence  # its readers notice
 
 
+@pytest.mark.parametrize("target", ["tag", "text", "entry"])
+def test_questions_of_an_answer_go_with_it_and_their_vectors_too(url: str, namespace: str, target: str) -> None:
+    search: Any = "server" if url.startswith("redis") else "process"
+    settings = Semantic(lambda text: [1.0, 0.0], model="test", max_error=0.5, search=search)
+    with Cache(url, namespace=namespace, timeout_seconds=20, semantic=settings) as cache:
+        with cache_options(tags=["hers"]):
+            store_semantic(cache, "who is it?", MARKER)
+        cache.flush()
+        [record] = [one for records in pages(cache.store, namespace) for one in records]
+        place, codec = Place(namespace, record.key), cache.engine.codec
+        entry = codec.decode(record.value, bound_to=place.bound_to)
+        assert entry.semantic is not None
+        partition = vector_partition(entry.semantic.embedder, entry.semantic.partition)
+        alias = Place(namespace, bytes(32))
+        semantic = msgspec.structs.replace(entry.semantic, text="her name?", answer_text="", answer=place.key)
+        data = codec.encode(Entry(b"", 0.0, semantic=semantic), bound_to=alias.bound_to)
+        cache.store.put(namespace, [Record(alias.key, data)])
+        vector = np.array([1.0, 0.0], "<f4").tobytes()
+        if isinstance(cache.store, VectorSearch):
+            cache.store.vector_put(namespace, partition, alias.key, vector)
+            assert len(cache.store.vector_search(namespace, partition, vector, 10)) == 2
+        targets = {"tag": Target(tag="hers"), "text": Target(text=MARKER), "entry": Target(entry=place)}
+        assert cache.engine.erase(targets[target]).total == 2
+        assert cache.stats().entries == 0
+        if isinstance(cache.store, VectorSearch):
+            assert cache.store.vector_search(namespace, partition, vector, 10) == []
+
+
+def test_one_entry_is_erased_alone(url: str, namespace: str, tmp_path: Path) -> None:
+    log = tmp_path / "accesses.log"
+    with Cache(url, namespace=namespace, timeout_seconds=20, access_log=log) as cache:
+        for tenant in ("a", "b"):
+            with cache_options(namespace=tenant):
+                answer(cache, "who?", MARKER)
+                answer(cache, "of nobody", OTHER)
+        with cache_options(namespace="a"):
+            request = cache.engine.request("answer", lambda: NormalForm(FORM))
+            assert request is not None
+        report = cache.engine.erase(Target(entry=request.place))
+        assert (report.entries, report.accesses) == ({request.place.namespace: 1}, 1)
+        assert cache.engine.erase(Target(entry=request.place)).total == 0
+        for tenant, left in (("a", False), ("b", True)):
+            with cache_options(namespace=tenant):
+                assert (has(cache, "who?"), has(cache, "of nobody")) == (left, True)
+
+
 def test_learned_state_is_searched(
     url: str, namespace: str, stored: Callable[[str], bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -469,18 +518,23 @@ def test_a_running_process_forgets_what_another_one_erases(url: str, namespace: 
             time.sleep(0.1)
 
 
-def test_a_running_process_drops_what_it_holds_of_what_another_one_erases(url: str, namespace: str) -> None:
+@pytest.mark.parametrize("what", ["tenant", "entry"])
+def test_a_running_process_drops_what_it_holds_of_what_another_one_erases(
+    url: str, namespace: str, what: str
+) -> None:
     with Cache(url, namespace=namespace, timeout_seconds=20, local_ttl=600) as running:
         with cache_options(namespace="hers"):
             answer(running, "who?", MARKER)
+            hers = running.engine.request("answer", lambda: NormalForm(FORM))
+            assert hers is not None
+        target = Target(tenant=("hers",)) if what == "tenant" else Target(entry=hers.place)
         with Cache(url, namespace=namespace, timeout_seconds=20) as other:
-            assert other.erase(tenant="hers").total == 1
+            assert other.engine.erase(target).total == 1
         calls, deadline = [], time.monotonic() + 20
         while not calls:
             assert time.monotonic() < deadline
-            form = NormalForm({"messages": [{"role": "user", "content": "who?"}]})
             with cache_options(namespace="hers"):
-                request = running.engine.request("answer", lambda: form)  # noqa: B023
+                request = running.engine.request("answer", lambda: NormalForm(FORM))
             assert request is not None
             running.engine.answer(request, lambda: calls.append(1), lambda _: None)
             time.sleep(0.1)

@@ -24,6 +24,7 @@ from askonce.cli.opened import check_keys, check_readable, note_other_keys, open
 from askonce.cli.requests import key_of, text_of
 from askonce.costs.figures import number_of
 from askonce.engine.erasure import ErasureReport, Target
+from askonce.entries.entry import Place
 from askonce.errors import ConfigError
 from askonce.options import check_name
 from askonce.storage.access_log import is_access_log
@@ -102,26 +103,37 @@ def delete(
     as_json: AsJson = False,
 ) -> None:
     """Erase one entry, or all that has a tag, a source, a text or a tenant: from the namespace and those of all tenants, from logs and learned state. Nothing of it remains in the store's files."""  # noqa: E501
-    if request is not None:
-        if (tag, source, text) != (None, None, None):
-            raise typer.BadParameter("give a request, or one of --tag, --source and --text")
-        _delete_one(request, model, store, namespace, tenant, yes=yes, as_json=as_json)
-        return
+    if request is not None and (tag, source, text) != (None, None, None):
+        raise typer.BadParameter("give a request, or one of --tag, --source and --text")
     if text == "-":
         text = text_of("-").strip()
     with usage():
-        target = Target(tuple(tenant or ()), source, tag, text)
+        target = None if request is not None else Target(tuple(tenant or ()), source, tag, text)
         if access_log is not None and not is_access_log(access_log):
             raise ConfigError(f"there is no access log at {access_log}: nothing was deleted")
-    with opened_cache(store, namespace, access_log=access_log) as cache:
+    with opened_cache(store, namespace, None if target else tenant, access_log=access_log) as cache:
+        if target is None:
+            target = Target(entry=Place(cache.engine.namespace_in_effect(), key_of(cache, request or "", model)))
         check_readable(cache)
-        confirm(f"Erase all of {target.what} from namespace {cache.namespace!r} in {cache.store.url}?", yes=yes)
+        space = target.entry.namespace if target.entry else cache.namespace
+        confirm(f"Erase all of {target.what} from namespace {space!r} in {cache.store.url}?", yes=yes)
         with progress("searching", None, quiet=as_json) as searched:
             report = cache.engine.erase(target, searched)
     if as_json:
         print_json(report)
     else:
         _show(report)
+    _check_complete(report)
+    if target.entry and not report.total:
+        raise ConfigError(f"there is no {target.what} in namespace {space!r}")
+
+
+def _check_complete(report: ErasureReport) -> None:
+    """Raise where something could not be searched.
+
+    Raises:
+        ConfigError: what.
+    """
     if report.encrypted:
         raise ConfigError(
             f"not searched: {number_of(report.encrypted, 'namespace', 'namespaces')}, encrypted with keys that "
@@ -133,27 +145,6 @@ def delete(
             + (f"give further keys in {KEYS_VARIABLE}, or " if encryption_keys() else "damaged; ")
             + "clear their namespace"
         )
-
-
-def _delete_one(
-    request: str,
-    model: str | None,
-    store: str | None,
-    namespace: str | None,
-    tenant: list[str] | None,
-    *,
-    yes: bool,
-    as_json: bool,
-) -> None:
-    with opened_cache(store, namespace, tenant) as cache:
-        space = cache.engine.namespace_in_effect()
-        key = key_of(cache, request, model)
-        check_readable(cache)
-        confirm(f"Delete the entry {key.hex()} of namespace {space!r} in {cache.store.url}?", yes=yes)
-        deleted = cache.store.erase({space: [key]})
-    if not deleted:
-        raise ConfigError(f"there is no entry {key.hex()} in namespace {space!r}")
-    _done(space, deleted, as_json=as_json)
 
 
 def _show(report: ErasureReport) -> None:

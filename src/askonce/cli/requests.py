@@ -22,7 +22,10 @@ from askonce.keys.normal_form import NormalForm, Uncacheable, model_form, plain,
 
 PROMPT_FIELDS = ("messages", "prompt", "input")
 """The parts of a request body that hold the text of a request."""
-BODY_ALONE = "is the body of a request, and no entry has its key: name the application's model with --model"
+BODY_ALONE = (
+    "is the body of a request, and no entry has its key: name the application's model with --model. An entry of "
+    "the proxy or the transport is named by its key: a hit has it in Cache-Status (key=…), `askonce ls` lists it"
+)
 STORED_BY_HAND = (
     "is a request that nobody has stored by AskOnceCache.update(prompt, llm_string) alone. What a model's call "
     "stored has another key, since the text tells less than the model: name that with --model"

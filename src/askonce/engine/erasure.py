@@ -1,4 +1,4 @@
-"""Erases all that came from a tenant, a source or a text, or has a tag: from entries, logs and learned state.
+"""Erases one entry, or all of a tenant, a source, a text or a tag: from entries, logs and learned state.
 
 What is learned from many requests (regressions, sums) names none of them and stays; what it has of single answers,
 by their keys, is deleted. Totals stay, under no name. A change log that names what is erased begins anew: its
@@ -11,7 +11,7 @@ import contextlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -60,6 +60,7 @@ class Target(msgspec.Struct, frozen=True):
         tag: what has it.
         text: what contains it, whatever its capitals, Unicode form and white space; also as a number, a date or
             another value that is spelled like it; or was made from a request of which one text or number equals it.
+        entry: one entry, whether or not it can be read, and the questions that have its answer.
 
     Raises:
         ConfigError: none or several are given, or one is no name that can be stored.
@@ -69,12 +70,13 @@ class Target(msgspec.Struct, frozen=True):
     source: str | None = None
     tag: str | None = None
     text: str | None = None
+    entry: Place | None = None
 
     def __post_init__(self) -> None:
         for one in (self.source, self.tag, self.text):
             if one is not None and (not isinstance(one, str) or not one.strip()):
                 raise ConfigError(f"a source, a tag or a text to erase is a text that is not blank, got {one!r}")
-        if sum(bool(one) for one in (self.tenant, self.source, self.tag, self.text)) != 1:
+        if sum(bool(one) for one in (self.tenant, self.source, self.tag, self.text, self.entry)) != 1:
             raise ConfigError("name what is to be erased: a tenant, a source, a tag or a text, and one of them")
         for one in self.tenant:
             check_name("a tenant", one)
@@ -86,6 +88,8 @@ class Target(msgspec.Struct, frozen=True):
         """What it is, for a report: of a text only the digest."""
         if self.text:
             return f"text {digest_of_text(self.text).hex()}"
+        if self.entry:
+            return f"entry {self.entry.key.hex()}"
         if self.tenant:
             return f"tenant {'/'.join(self.tenant)}"
         return f"source {self.source}" if self.source else f"tag {self.tag}"
@@ -95,7 +99,7 @@ class ErasureReport(msgspec.Struct):
     """What an erasure deleted.
 
     Attributes:
-        what: what was to be erased; of a text its digest.
+        what: what was to be erased; of a text its digest, of an entry its key.
         entries: how many entries, by namespace.
         learned: how many records of learned state, by namespace.
         logs: change logs that begin anew, since they named it.
@@ -183,7 +187,7 @@ class Eraser:
         self._in_requests = tuple({one for form in as_questions(target.text or "") for one in spellings(form)})
         self._places: dict[str, Sequence[bytes] | None] = {}
         self._back: dict[str, list[Record]] = {}
-        self._keys: set[bytes] = set()
+        self._keys = {target.entry.key} if target.entry else set[bytes]()
         self._of_source: set[bytes] = set()  # the digests of its texts
         self._within: set[str] = set()  # the spellings of its long ones
         self.report = ErasureReport(target.what)
@@ -251,29 +255,29 @@ class Eraser:
     # -- entries -----------------------------------------------------------------------------------------------
 
     def _search_entries(self, name: str) -> None:
-        covered, found, aliases = self._covers(name), list[bytes](), dict[bytes, list[bytes]]()
-        vectors: dict[bytes, list[bytes]] = {}
-        if not covered and self._target.tenant:
+        covered, one = self._covers(name), self._target.entry
+        if not covered and (self._target.tenant or (one is not None and name != one.namespace)):
             return
+        found, aliases = dict[bytes, bytes](), dict[bytes, dict[bytes, bytes]]()  # keys, each with its `_partition`
         for record in self._records(name):
-            entry = self._entry(Place(name, record.key), record)
+            place = Place(name, record.key)
+            entry = self._entry(place, record, again=place == one)
             if entry is not None and entry.semantic is not None and entry.semantic.answer:
-                aliases.setdefault(entry.semantic.answer, []).append(record.key)
-            if covered or (entry is not None and self._concerns(entry)):
-                found.append(record.key)
+                aliases.setdefault(entry.semantic.answer, {})[record.key] = _partition(entry)
+            if covered or place == one or (entry is not None and self._concerns(entry)):
+                found[record.key] = _partition(entry)
                 if entry is not None and self._target.source:
                     self._note_texts(self._target.source, entry)
-                if entry is not None and entry.semantic is not None:
-                    partition = vector_partition(entry.semantic.embedder, entry.semantic.partition)
-                    vectors.setdefault(partition, []).append(record.key)
-        if not covered:  # what points to an answer that goes was made from it
-            found = list(dict.fromkeys([*found, *(alias for key in found for alias in aliases.get(key, ()))]))
-            self._erase_vectors(name, vectors)
+        if not covered:
+            # What points to an answer that goes was made from it: also to one that is not there any more.
+            for key in [one.key] if one else list(found):
+                found |= aliases.get(key, {})
+            self._erase_vectors(name, found)
         self._keys.update(found)
         if found:
             self.report.entries[name] = len(found)
         if found or covered:
-            self._places[name] = None if covered else found
+            self._places[name] = None if covered else list(found)
 
     def _note_texts(self, source: str, entry: Entry) -> None:
         for texts in _documents_in(source, entry):
@@ -312,6 +316,8 @@ class Eraser:
 
     def _concerns(self, entry: Entry) -> bool:
         target, sources = self._target, [one for source in entry.sources for one in source.ids]
+        if target.entry:
+            return False
         if target.tag:
             return target.tag in entry.tags
         if target.source:
@@ -342,10 +348,13 @@ class Eraser:
         small = folded(data)
         return any(one in small for one in self._spellings)
 
-    def _erase_vectors(self, name: str, vectors: dict[bytes, list[bytes]]) -> None:
-        store = self._store
+    def _erase_vectors(self, name: str, found: Mapping[bytes, bytes]) -> None:
+        store, partitions = self._store, dict[bytes, list[bytes]]()
+        for key, partition in found.items():
+            if partition:
+                partitions.setdefault(partition, []).append(key)
         if isinstance(store, VectorSearch):
-            for partition, keys in vectors.items():
+            for partition, keys in partitions.items():
                 with contextlib.suppress(StoreError):  # a server without vector search
                     store.vector_delete(name, partition, keys)
 
@@ -423,6 +432,8 @@ class Eraser:
         data = leaf.encode("utf-8", "surrogatepass") if isinstance(leaf, str) else leaf
         if self._target.text:
             return self._contains(data)
+        if self._target.entry:
+            return data in (self._target.entry.key, self._target.entry.key[:16])
         if self._gone:
             gone = self._gone.encode()
             return data == gone or data.startswith((gone + b"/", gone + b":"))
@@ -463,6 +474,12 @@ class Eraser:
             return record
         raw = msgspec.Raw(msgspec.msgpack.encode(after))
         return msgspec.structs.replace(record, value=journal.write(Snapshot(snapshot.position, snapshot.seen, raw)))
+
+
+def _partition(entry: Entry | None) -> bytes:
+    """Among which vectors of a server an entry's question is; empty if it has none."""
+    semantic = None if entry is None else entry.semantic
+    return b"" if semantic is None else vector_partition(semantic.embedder, semantic.partition)
 
 
 def erased_names(target: Target) -> tuple[bytes, ...]:

@@ -461,8 +461,9 @@ class RedisStore(VectorSets, Store):
 
     @staticmethod
     def _facts_in(info: Mapping[str, Any]) -> dict[str, Any]:
+        valkey = info.get("valkey_version")  # beside it is the version of Redis with which it is compatible
         return {
-            "version": str(info.get("redis_version", "")),
+            "version": f"Valkey {valkey}" if valkey else str(info.get("redis_version", "")),
             "size_bytes": int(info.get("used_memory", 0)),
             "limit_bytes": int(info.get("maxmemory", 0)),
             "maxmemory_policy": str(info.get("maxmemory_policy", "")),
