@@ -483,6 +483,11 @@ def test_what_code_changes_is_found_by_where_it_is() -> None:
     assert found("heapq.heappush(self.heap, text)") == {("self.heap", "*", False)}
     assert found("given.n += 1") == {("argument given.n", None, True)}
     assert found("setattr(self, 'n', 1)") >= {("?.n", None, False)}
+    for made in ("{}", "{'a': text, **given}", "[text]", "[*given]", "{text}"):
+        assert found(f"made = {made}\nmade['tone'] = given\nmade.update(text)\nreturn made") == set()
+        assert found(f"made = {made}\nself.made = made\nmade['tone'] = given") > {("?", "tone", False)}
+        assert found(f"made = self.made = {made}\nmade['tone'] = given") >= {("self.made", None, False)}
+        assert found(f"made = {made}\nif text: made = given.made\nmade['tone'] = given") != set()
 
 
 WHILE_IT_ANSWERS = """

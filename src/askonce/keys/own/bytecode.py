@@ -29,7 +29,8 @@ _READING = _ATTRIBUTES | frozenset("LOAD_FAST LOAD_FAST_BORROW LOAD_GLOBAL LOAD_
 _OF_A_MODULE = frozenset(
     "LOAD_GLOBAL STORE_GLOBAL DELETE_GLOBAL LOAD_NAME LOAD_FROM_DICT_OR_GLOBALS".split()
 )  # a name in a class within a function may be one of the module's
-
+_STORING = frozenset("STORE_ATTR STORE_GLOBAL STORE_DEREF STORE_SUBSCR".split())
+_DISPLAYS = frozenset("BUILD_MAP BUILD_CONST_KEY_MAP BUILD_LIST BUILD_SET".split())
 _CLOCKS = frozenset("time monotonic perf_counter time_ns monotonic_ns perf_counter_ns".split())
 
 ITEM, CALLED = "[]", "()"
@@ -252,6 +253,7 @@ class _CodeReading:
         count = 0 if self._is_inner else code.co_argcount + code.co_kwonlyargcount
         self._arguments = frozenset(code.co_varnames[:count])
         self._clocks: set[str] = set()  # variables that hold what a clock shows
+        self._made = self._made_here()
         self._known: dict[str, tuple[str, ...]] = {**(known or {})}
         for before, line in zip(self._lines, self._lines[1:], strict=False):
             if line.name in ("STORE_FAST", "STORE_DEREF") and line.value not in {*self._known, *around}:
@@ -262,11 +264,31 @@ class _CodeReading:
             if line.name == "STORE_FAST" and self._is_of_a_clock(before):
                 self._clocks.add(line.value)
 
+    def _made_here(self) -> frozenset[str]:
+        """The variables that hold maps, lists and sets which this code alone makes and fills, such as a payload."""
+        made, others = set[str](), set[str]()
+        for at, (before, line) in enumerate(zip(self._lines, self._lines[1:], strict=False), 1):
+            if line.name == "STORE_FAST":
+                whole = (one for one in self._by_begin[before.begin] if one.end == before.end)
+                is_made = before.begin is not None and any(one.name in _DISPLAYS for one in whole)
+                (made if is_made else others).add(line.value)
+            elif line.name in _STORING:  # what is put elsewhere is not of this code alone
+                while at > 0 and self._lines[at - 1].is_within(line):
+                    at -= 1
+                others |= {
+                    one.value for one in self._lines[max(at - 1, 0) : at] if one.name.startswith("LOAD_FAST")
+                }
+        return frozenset(made - others)
+
+    def _is_of_what_is_made_here(self, line: _Line) -> bool:
+        root = next((one for one in self._by_begin[line.begin] if one.name.startswith(_ROOTS)), None)
+        return root is not None and root.name.startswith("LOAD_FAST") and root.value in self._made
+
     def changes(self) -> set[OwnChange]:
         found: set[OwnChange] = set()
         for at, line in enumerate(self._lines):
             change = self._change(at, line)
-            if change is not None:
+            if change is not None and not (change.path == (UNKNOWN,) and self._is_of_what_is_made_here(line)):
                 found.add(change._replace(in_place=self._is_in_place(at)))
         if {"setattr", "__setattr__"} & {*self._code.co_names}:
             named = (one for one in self._code.co_consts if isinstance(one, str) and one.isidentifier())
