@@ -470,7 +470,7 @@ def test_a_counter_does_not(source: str) -> None:
 
 def test_what_code_changes_is_found_by_where_it_is() -> None:
     def found(body: str) -> set[tuple[str, str | None, bool]]:
-        module = executed("import heapq\ndef part(self, text, given):\n" + textwrap.indent(body, "    "))
+        module = executed("import heapq\ndef part(self, text, given, **more):\n" + textwrap.indent(body, "    "))
         return {(".".join(one.path), one.key, one.grows) for one in changed_in(module.part.__code__)}
 
     assert found("self.n += 1\nself.last = text") == {("self.n", None, True), ("self.last", None, False)}
@@ -483,6 +483,8 @@ def test_what_code_changes_is_found_by_where_it_is() -> None:
     assert found("heapq.heappush(self.heap, text)") == {("self.heap", "*", False)}
     assert found("given.n += 1") == {("argument given.n", None, True)}
     assert found("setattr(self, 'n', 1)") >= {("?.n", None, False)}
+    assert found("more['tone'] = given\nmore.setdefault('a', 1)") == set()
+    assert found("self.more = more\nmore['tone'] = given") > {("?", "tone", False)}
     for made in ("{}", "{'a': text, **given}", "[text]", "[*given]", "{text}"):
         assert found(f"made = {made}\nmade['tone'] = given\nmade.update(text)\nreturn made") == set()
         assert found(f"made = {made}\nself.made = made\nmade['tone'] = given") > {("?", "tone", False)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
@@ -266,7 +267,10 @@ class _CodeReading:
 
     def _made_here(self) -> frozenset[str]:
         """The variables that hold maps, lists and sets which this code alone makes and fills, such as a payload."""
-        made, others = set[str](), set[str]()
+        code = self._code
+        keywords = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & inspect.CO_VARARGS)
+        made = {code.co_varnames[keywords]} if code.co_flags & inspect.CO_VARKEYWORDS else set[str]()
+        others = set[str]()
         for at, (before, line) in enumerate(zip(self._lines, self._lines[1:], strict=False), 1):
             if line.name == "STORE_FAST":
                 whole = (one for one in self._by_begin[before.begin] if one.end == before.end)
