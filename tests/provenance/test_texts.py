@@ -2,11 +2,12 @@
 
 import json
 import random
+from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from askonce.provenance.texts import TextIndex
+from askonce.provenance.texts import Rank, TextIndex
 
 CHANCE = random.Random(7)
 WORDS = [f"{CHANCE.choice('bcdfg')}{CHANCE.choice('aeiou')}{number}" for number in range(400)]
@@ -93,9 +94,35 @@ def test_of_texts_that_have_the_same_words_of_a_prompt_the_highest_counts() -> N
     index, part = TextIndex(), " ".join(words[:100])
     for number, end in enumerate((150, 160, 170)):
         index.add(number, " ".join(words[:end]))
-    assert index.standing_in(part, rank=lambda numbers: numbers == [1]) == [[1]]
+    assert index.standing_in(part, rank=lambda numbers: Rank(False, True, numbers == [1])) == [[1]]
+    assert index.standing_in(part, rank=lambda numbers: Rank(False, True, numbers < [2])) == [
+        [0],
+        [1],
+    ]  # of one search
     index.add(3, " ".join(words[:150]).upper())
     assert index.standing_in(f"{part} {' '.join(words[100:150])}") == [[0, 3]]
+
+
+def test_of_many_texts_that_have_the_same_words_of_a_prompt_those_count_that_may_be_meant() -> None:
+    index, beginning = TextIndex(), text(82, 60)
+    for number in range(100):
+        index.add(number, f"{beginning} of {NAMES[number]}: {text(100 + number, 40)}")
+
+    def found(near: Sequence[int], current: Sequence[int]) -> list[list[int]]:
+        return index.standing_in(
+            beginning, near=near, rank=lambda some: Rank(some[0] in near, some[0] in current, some[0])
+        )
+
+    assert found(near=(), current=range(100)) == []
+    assert found(near=(7, 70), current=range(100)) == [[70]]
+
+
+def test_earlier_versions_of_a_text_hide_no_later_one_of_which_a_part_is_shown() -> None:
+    index, beginning = TextIndex(), text(83, 60)
+    for number in range(12):
+        index.add(number, f"{beginning} {text(90, 5 * number + 5)}")
+    rank = lambda some: Rank(False, some[0] > 9, some[0])  # noqa: E731
+    assert index.standing_in(beginning, rank=rank) == [[11]]
 
 
 def test_chunks_that_overlap_are_distinguished() -> None:

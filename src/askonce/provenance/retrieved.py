@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from askonce.provenance.texts import TextIndex
+from askonce.provenance.texts import Rank, TextIndex
 from askonce.stores.fork import fork_lock
 
 _MOST_TEXTS, _MOST_TEXTS_OF_ALL = 10_000, 50_000
@@ -152,14 +152,14 @@ class RetrievedTexts:
             found = (pair for number in numbers for pair in self._documents[number].values())
             return [msgspec.structs.replace(one, moment=result.moment) for result, one in found]
 
-        def rank(numbers: Sequence[int]) -> tuple[bool, bool, float]:
+        def rank(numbers: Sequence[int]) -> Rank:
             some = held(numbers)
             is_near = any(number in of_near for number in numbers)
-            return is_near, not all(map(is_outdated, some)), max(one.moment for one in some)
+            return Rank(is_near, not all(map(is_outdated, some)), max(one.moment for one in some))
 
         standing, others = list[RetrievedDocument](), list[list[RetrievedDocument]]()
         with self._lock:
-            for numbers in self._index.standing_in(prompt, texts.keys(), rank):
+            for numbers in self._index.standing_in(prompt, texts.keys(), of_near.keys(), rank):
                 shown = [one for number in numbers for one in texts.get(number, ())]
                 standing += shown
                 if not shown:

@@ -12,10 +12,10 @@ from __future__ import annotations
 import re
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import NamedTuple
 
 _RUN, _DISTANCE = 8, 40
 _SHORT = 2
@@ -30,6 +30,25 @@ _ESCAPE = re.compile(r"\\(?:u([0-9a-f]{4})|[nrt])")
 # Scripts without spaces between words count by characters.
 _ASCII_WORD = re.compile(r"[a-z0-9]+")  # the same for such texts, in half the time
 _WORD = re.compile(r"[^\W_\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\U0010ffff]+|[^\W_]")
+
+
+class Rank(NamedTuple):
+    """How likely a text is the one that a prompt was made from, of several that have the same words of it.
+
+    Attributes:
+        is_near: it was found where the prompt was made.
+        is_current: it is not known to have changed since.
+        found: when it was found last.
+    """
+
+    is_near: bool
+    is_current: bool
+    found: float
+
+
+def _by_number(numbers: Sequence[int]) -> Rank:
+    return Rank(is_near=False, is_current=True, found=max(numbers))
+
 
 Span = tuple[int, int]
 """Words of a prompt: the first, and the one after the last."""
@@ -150,18 +169,25 @@ class TextIndex:
                 del self._having[run]
 
     def standing_in(
-        self, prompt: str, own: Collection[int] = (), rank: Callable[[Sequence[int]], Any] = max
+        self,
+        prompt: str,
+        own: Collection[int] = (),
+        near: Collection[int] = (),
+        rank: Callable[[Sequence[int]], Rank] = _by_number,
     ) -> list[list[int]]:
         """The texts that stand in a prompt, those of the same words together.
 
         Args:
             prompt: the prompt.
             own: texts that were found for it; others count only where none of these has as many words in a row.
-            rank: of texts of the same words. Of some that have the same words of the prompt the highest one counts.
+            near: texts that may have been found for it.
+            rank: of texts of the same words. Of some that have the same words of the prompt the highest count,
+                unless too many have them.
         """
         words = WordSequence(prompt)
         own_texts = {self._texts[one]: None for one in own if one in self._texts}
-        spans = self._spans(words.numbers, own_texts)
+        near_texts = {self._texts[one]: None for one in near if one in self._texts}
+        spans = self._spans(words.numbers, own_texts | near_texts)
         found = {one: None for texts in spans.values() for one in texts}
         standing = {one: None for one in own_texts if one in found}
         undecided: list[list[_Indexed]] = []
@@ -173,14 +199,14 @@ class TextIndex:
             if whole:
                 if left and (end - begin > _SHORT or words.stand_alone(begin, end)):
                     standing[whole[0]] = None
-            elif left > _SHORT and len(texts) <= _MOST_SHARING:
+            elif left > _SHORT:
                 undecided.append(texts)
         for texts in undecided:  # last, since a text that stands in the prompt elsewhere is the likeliest here
             if not any(one in standing for one in texts):
-                standing[max(texts, key=lambda one: rank(one.names))] = None
+                standing |= dict.fromkeys(_likeliest({one: rank(one.names) for one in texts}))
         return [list(one.names) for one in standing]
 
-    def _spans(self, prompt: bytes, own: Collection[_Indexed]) -> dict[Span, list[_Indexed]]:
+    def _spans(self, prompt: bytes, likely: Collection[_Indexed]) -> dict[Span, list[_Indexed]]:
         """Words of a prompt, as many in a row as some texts have; and these texts."""
         spans: dict[Span, list[_Indexed]] = {}
         ends: dict[tuple[_Indexed, int], int] = {}  # by a text, and where it begins or would begin
@@ -189,7 +215,7 @@ class TextIndex:
                 if (text, begin) not in ends:
                     spans.setdefault((begin, begin + len(text)), []).append(text)
                 ends[text, begin] = begin + len(text)
-            for text in self._compared(run, own):
+            for text in self._compared(run, likely):
                 at = begin - text.begin_of(run)
                 if text.run_length == length and ends.get((text, at), 0) < begin + length:
                     span = _equal_words(prompt, text.words, begin, begin - at, length)
@@ -213,11 +239,18 @@ class TextIndex:
             if text is not None:
                 yield text
 
-    def _compared(self, run: int, own: Collection[_Indexed]) -> Iterable[_Indexed]:
+    def _compared(self, run: int, likely: Collection[_Indexed]) -> Iterable[_Indexed]:
         having = self._having[run]
         if not isinstance(having, dict):
             return (having,)
-        return having if len(having) <= _MOST_COMPARED else [one for one in own if one in having]
+        return having if len(having) <= _MOST_COMPARED else [one for one in likely if one in having]
+
+
+def _likeliest(ranks: Mapping[_Indexed, Rank]) -> list[_Indexed]:
+    """Of texts that have the same words of a prompt those that were found last; none if any might be meant."""
+    best = max(ranks.values())
+    others = sum(one.is_current == best.is_current for one in ranks.values())
+    return [one for one, rank in ranks.items() if rank == best] if best.is_near or others <= _MOST_SHARING else []
 
 
 def _run(words: bytes, begin: int, length: int) -> int:
