@@ -572,6 +572,10 @@ def test_an_encrypted_cache_is_searched_too(url: str, namespace: str, stored: Ca
         assert report.encrypted > 0
     with Cache(url, namespace=namespace, timeout_seconds=20) as other:
         assert other.erase(text=OTHER).encrypted > 0
+        answer(other, "of nobody", OTHER)
+        places = [Place(namespace, key) for key, _ in other.store.scan(namespace)]
+        found = [other.engine.erase(Target(entry=place)) for place in places]
+        assert [(one.total, one.encrypted) for one in found] == [(1, 0)]  # it is in no other namespace
 
 
 def test_an_encrypted_cache_knows_all_namespaces_that_it_made(url: str, namespace: str) -> None:

@@ -154,7 +154,8 @@ def erase_from(
         store.store_names(report.logs)
         in_the_open = Eraser(store.unsealed, codec, base, target, progress)
         report = _together(report, in_the_open.erase(access_log))
-    report.encrypted = unknown_namespaces(store)
+    is_found = target.entry is not None and report.total > 0  # it is nowhere else
+    report.encrypted = 0 if is_found else unknown_namespaces(store)
     return report
 
 
