@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 logger = logging.getLogger("askonce")
@@ -161,8 +163,14 @@ class StoreHealth:
 
     def succeeded(self, lane: Lane, operation: str, began: float) -> None:
         """Record that the store answered a call that began then, while it `is_troubled`."""
-        with self._lock:
+        with self._recording():
             self._succeeded(lane, operation, began)
+
+    @contextmanager
+    def _recording(self) -> Iterator[None]:
+        """Hold the lock, and log afterwards what is to be logged."""
+        with self._lock:
+            yield
             lines = self._story.take()
         for line in lines:
             logger.warning(*line)
@@ -191,11 +199,8 @@ class StoreHealth:
     def failed(self, lane: Lane, error: Exception, began: float) -> None:
         """Record that it did not answer a call that began then (on the monotonic clock)."""
         text = error_text(error, self._name)
-        with self._lock:
+        with self._recording():
             self._failed(lane, text, began)
-            lines = self._story.take()
-        for line in lines:
-            logger.warning(*line)
 
     def _failed(self, lane: Lane, text: str, began: float) -> None:
         now = time.monotonic()
