@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-from benchmarks.answer_pairs import FOLDER, PARTS, Pair, Part, default_judge, measured
+from benchmarks.answer_pairs import FOLDER, PARTS, Pair, Part, default_judge, in_halves, measured
 
 _OPENINGS = {
     "dev": ("Sure!", "Great question!", "Happy to help!", "Here's what you need to know:", "Of course!"),
@@ -109,11 +109,9 @@ def _topics(part: Part) -> Iterator[_Topic]:
 
 def generated(part: Part, count: int, seed: int) -> list[Pair]:
     """That many pairs from the templates of a part, half of them the same."""
-    chance, topics, pairs = random.Random(seed), list(_topics(part)), []
-    for number in range(count):
-        topic = topics[number % len(topics)]
+    chance, pairs = random.Random(seed), []
+    for topic, same in in_halves(list(_topics(part)), count):
         values = _values(topic, chance)
-        same = number // len(topics) % 2 == 0
         kind, other = ("layout", values) if same else _changed(topic, values, chance)
         pairs.append(Pair(same, kind, _answer(topic, part, values, chance), _answer(topic, part, other, chance)))
     return pairs

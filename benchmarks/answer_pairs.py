@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from askonce.semantic import Comparison, EmbeddingJudge
 from askonce.semantic.embedding import Embedder
 
 FOLDER = Path(__file__).parent / "answers"
+T = TypeVar("T")
 Part = Literal["dev", "held_out"]
 PARTS: tuple[Part, ...] = ("dev", "held_out")
 
@@ -90,13 +91,18 @@ def _topics(part: Part) -> Iterator[_Topic]:
         yield _Topic(sentences, slots, not curt)
 
 
+def in_halves(topics: Sequence[T], count: int) -> Iterator[tuple[T, bool]]:
+    """That many topics in turn; and whether the pair of each is to be the same, as every other of a topic."""
+    for number in range(count):
+        turn, at = divmod(number, len(topics))
+        yield topics[at], turn % 2 == 0
+
+
 def generated(part: Part, count: int, seed: int) -> list[Pair]:
     """That many pairs from the templates of a part, half of them the same."""
-    chance, topics, pairs = random.Random(seed), list(_topics(part)), []
-    for number in range(count):
-        topic = topics[number % len(topics)]
+    chance, pairs = random.Random(seed), []
+    for topic, same in in_halves(list(_topics(part)), count):
         values = _values(topic, chance)
-        same = number // len(topics) % 2 == 0
         kind, other = ("wording", values) if same else _changed(topic, values, chance)
         pairs.append(Pair(same, kind, _answer(topic, values, part, chance), _answer(topic, other, part, chance)))
     return pairs
